@@ -1,0 +1,144 @@
+"""SQL that is written differently, and means the same, on SQLite and PostgreSQL."""
+
+from __future__ import annotations
+
+import string
+from typing import Any
+
+from django.db.models import BooleanField, Func, Lookup
+
+_ASCII_LOWER = str.maketrans(string.ascii_uppercase, string.ascii_lowercase)
+
+
+class ErrorCount(Func):
+    """How many errors a JSON value holds: its elements; one for anything else that is not null."""
+
+    arity = 1
+
+    def as_sqlite(self, compiler: Any, connection: Any, **extra: Any) -> Any:
+        template = (
+            "(CASE json_type(%(expressions)s) WHEN 'array' THEN json_array_length(%(expressions)s)"
+            " WHEN 'null' THEN 0 ELSE 1 END)"
+        )
+        return self.as_sql(compiler, connection, template=template, **extra)
+
+    def as_postgresql(self, compiler: Any, connection: Any, **extra: Any) -> Any:
+        template = (
+            "(CASE jsonb_typeof(%(expressions)s) WHEN 'array' THEN jsonb_array_length(%(expressions)s)"
+            " WHEN 'null' THEN 0 ELSE 1 END)"
+        )
+        return self.as_sql(compiler, connection, template=template, **extra)
+
+
+class FirstErrorText(Func):
+    """The first 200 characters of one key of the first error, or of a bare text in its place."""
+
+    arity = 1
+
+    def __init__(self, expression: Any, *, key: str, **extra: Any) -> None:
+        self.key = key
+        super().__init__(expression, **extra)
+
+    def as_sqlite(self, compiler: Any, connection: Any, **extra: Any) -> Any:
+        paths = [f"$[0].{self.key}", f"$.{self.key}"]
+        # SQLite decodes a lone surrogate escape to bytes that no driver can read back. Our own
+        # writing never escapes; a foreign writer's row shows its JSON instead of breaking every list.
+        escaped = "''"
+        if self.key == "error":
+            paths += ["$[0]", "$"]
+            escaped = "substr(%(expressions)s, 1, 200)"
+        branches = "".join(
+            f" WHEN json_type(%(expressions)s, '{path}') = 'text'"
+            f" THEN substr(json_extract(%(expressions)s, '{path}'), 1, 200)"
+            for path in paths
+        )
+        template = f"(CASE WHEN %(expressions)s GLOB '*\\u[dD][89a-fA-F]*' THEN {escaped}{branches} ELSE '' END)"
+        return self.as_sql(compiler, connection, template=template, **extra)
+
+    def as_postgresql(self, compiler: Any, connection: Any, **extra: Any) -> Any:
+        paths = [f"{{0,{self.key}}}", f"{{{self.key}}}"]
+        if self.key == "error":
+            paths += ["{0}", "{}"]
+        branches = "".join(
+            f" WHEN jsonb_typeof(%(expressions)s #> '{path}') = 'string' THEN left(%(expressions)s #>> '{path}', 200)"
+            for path in paths
+        )
+        return self.as_sql(compiler, connection, template=f"(CASE{branches} ELSE '' END)", **extra)
+
+
+class MillisecondsBetween(Func):
+    """Whole milliseconds from the first moment to the second, cut towards zero; NULL without both."""
+
+    arity = 2
+
+    def as_sqlite(self, compiler: Any, connection: Any, **extra: Any) -> Any:
+        (start, params), (end, more) = (compiler.compile(node) for node in self.source_expressions)
+        # From the text itself: julianday() of a time of day is a float, and misses by one.
+        moment = (
+            "(CAST(julianday(substr({0}, 1, 10)) - 2440587.5 AS integer) * 86400000000"
+            " + substr({0}, 12, 2) * 3600000000 + substr({0}, 15, 2) * 60000000"
+            " + substr({0}, 18, 2) * 1000000 + substr({0} || '000000', 21, 6))"
+        )
+        return f"(({moment.format(end)} - {moment.format(start)}) / 1000)", (*params, *more)
+
+    def as_postgresql(self, compiler: Any, connection: Any, **extra: Any) -> Any:
+        (start, params), (end, more) = (compiler.compile(node) for node in self.source_expressions)
+        return f"trunc(extract(epoch from ({end} - {start})) * 1000)::bigint", (*params, *more)
+
+
+class IsRunId(Func):
+    """Whether a text can be part of a URL as it is: letters, digits and `_ . : -`, not `.` or `..`."""
+
+    arity = 1
+    output_field = BooleanField()
+
+    def as_sqlite(self, compiler: Any, connection: Any, **extra: Any) -> Any:
+        template = (
+            "(%(expressions)s GLOB '?*' AND %(expressions)s NOT GLOB '*[^-A-Za-z0-9_.:]*'"
+            " AND %(expressions)s NOT IN ('.', '..'))"
+        )
+        return self.as_sql(compiler, connection, template=template, **extra)
+
+    def as_postgresql(self, compiler: Any, connection: Any, **extra: Any) -> Any:
+        template = "((%(expressions)s COLLATE \"C\") ~ '^[A-Za-z0-9_.:-]+$' AND %(expressions)s NOT IN ('.', '..'))"
+        return self.as_sql(compiler, connection, template=template, **extra)
+
+
+class IsInstant(Func):
+    """Whether a stored moment can be read back. SQLite keeps moments as text and would take any."""
+
+    arity = 1
+    output_field = BooleanField()
+
+    def as_sqlite(self, compiler: Any, connection: Any, **extra: Any) -> Any:
+        # With a modifier datetime() normalises 31 February away; fractions apart, since it would round them.
+        template = (
+            "(datetime(substr(%(expressions)s, 1, 19), '+0 days') IS substr(%(expressions)s, 1, 19)"
+            " AND (julianday(%(expressions)s) IS NULL) = (%(expressions)s IS NULL))"
+        )
+        return self.as_sql(compiler, connection, template=template, **extra)
+
+    def as_postgresql(self, compiler: Any, connection: Any, **extra: Any) -> Any:
+        return self.as_sql(compiler, connection, template="(isfinite(%(expressions)s) IS NOT FALSE)", **extra)
+
+
+class ContainsIgnoringAsciiCase(Lookup):
+    """`field__contains_ascii=text`: literal text, `a` and `A` alike, everything else exact, on both databases."""
+
+    lookup_name = "contains_ascii"
+
+    def process_rhs(self, compiler: Any, connection: Any) -> Any:
+        pattern = str(self.rhs)
+        for special in ("\\", "%", "_"):
+            pattern = pattern.replace(special, f"\\{special}")
+        return "%s", [f"%{pattern.translate(_ASCII_LOWER)}%"]
+
+    def as_sqlite(self, compiler: Any, connection: Any) -> Any:
+        lhs, params = self.process_lhs(compiler, connection)
+        rhs, more = self.process_rhs(compiler, connection)
+        return f"{lhs} LIKE {rhs} ESCAPE '\\'", [*params, *more]
+
+    def as_postgresql(self, compiler: Any, connection: Any) -> Any:
+        lhs, params = self.process_lhs(compiler, connection)
+        rhs, more = self.process_rhs(compiler, connection)
+        return f'lower({lhs} COLLATE "C") LIKE {rhs}', [*params, *more]

@@ -1,0 +1,156 @@
+"""Value to text. Pure Python: every page, column, export and admin cell says a thing the same way."""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime, timedelta, tzinfo
+from decimal import ROUND_HALF_UP, Decimal
+
+NOTHING = "–"
+MINUS = "−"
+
+
+def count(value: int | None) -> str:
+    """Return a whole number with separators: `24,214,728`."""
+    return NOTHING if value is None else f"{value:,}".replace("-", MINUS)
+
+
+def compact(value: int) -> str:
+    """Return a number short enough for a card: `9,999`, `24.2M`. The exact figure goes in its title."""
+    for unit, size in (("T", 10**12), ("B", 10**9), ("M", 10**6), ("K", 10**3)):
+        if value >= size and value >= 10_000:
+            short = (Decimal(value) / size).quantize(Decimal("0.1"), ROUND_HALF_UP)
+            return f"{short.normalize():f}{unit}"
+    return count(value)
+
+
+def usd(value: Decimal | None, places: int = 3) -> str:
+    """Return US dollars: `$0.105`, `$0` for exactly none, `<$0.001` rather than a rounded-away cost."""
+    if value is None:
+        return NOTHING
+    if value == 0:
+        return "$0"
+    unit = Decimal(1).scaleb(-places)
+    rounded = value.quantize(unit, ROUND_HALF_UP)
+    return f"<${unit}" if rounded == 0 else f"${rounded:,}"
+
+
+def usd_exact(value: Decimal | None) -> str:
+    """Return every stored digit of a cost, without trailing zeros beyond the cent."""
+    if value is None:
+        return NOTHING
+    digits = f"{value:,.9f}".rstrip("0")
+    whole, _, cents = digits.partition(".")
+    return f"${whole}.{cents:0<2}"
+
+
+def duration(milliseconds: int | None) -> str:
+    """Return `47 ms`, `41.4 s`, `1m 45s` or `2h 05m`; a negative one is named for what it is."""
+    if milliseconds is None:
+        return NOTHING
+    if milliseconds < 0:
+        return f"clock skew ({MINUS}{duration(-milliseconds)})"
+    if milliseconds < 1_000:
+        return f"{milliseconds} ms"
+    if milliseconds < 59_950:
+        return f"{Decimal(milliseconds).scaleb(-3).quantize(Decimal('0.1'), ROUND_HALF_UP)} s"
+    seconds = (milliseconds + 500) // 1_000
+    if seconds < 3_600:
+        return f"{seconds // 60}m {seconds % 60:02}s"
+    minutes = (seconds + 30) // 60
+    return f"{minutes // 60}h {minutes % 60:02}m"
+
+
+def span(delta: timedelta) -> str:
+    """Return a rough length of time in its largest fitting unit: `3 hours`, `1 day`."""
+    seconds = int(delta.total_seconds())
+    days = seconds // 86_400
+    for number, unit in (
+        (days // 730 and days // 365, "year"),
+        (days // 60 and days * 10 // 304, "month"),
+        (days // 2 and days, "day"),
+        (seconds // 3_600, "hour"),
+        (seconds // 60, "minute"),
+    ):
+        if number:
+            return f"{number} {unit}{'' if number == 1 else 's'}"
+    return "under a minute"
+
+
+def relative(moment: datetime, now: datetime) -> str:
+    """Return how far away a moment is: `28 hours ago`, `in 10 minutes`."""
+    if moment > now:
+        return f"in {span(moment - now)}"
+    return f"{span(now - moment)} ago"
+
+
+def clock(moment: datetime, now: datetime, zone: tzinfo) -> str:
+    """Return the time of day that tells two rows of one night apart: `Sat 04:06`, `7 Nov 03:56`."""
+    local = moment.astimezone(zone)
+    if abs(now - moment) < timedelta(days=7):
+        return f"{local:%a %H:%M}"
+    year = "" if local.year == now.astimezone(zone).year else f" {local.year}"
+    return f"{local.day} {local:%b}{year} {local:%H:%M}"
+
+
+def exact(moment: datetime | None, zone: tzinfo) -> str:
+    """Return a moment to the second with its zone: `Sat 21 November 2026, 04:06:00 UTC`."""
+    if moment is None:
+        return NOTHING
+    local = moment.astimezone(zone)
+    return f"{local:%a} {local.day} {local:%B} {local.year}, {local:%H:%M:%S} {local.tzname()}"
+
+
+def day(moment: datetime, zone: tzinfo) -> str:
+    """Return a calendar day: `16 Nov 2026`."""
+    local = moment.astimezone(zone)
+    return f"{local.day} {local:%b %Y}"
+
+
+def share(part: int, whole: int) -> str:
+    """Return a percentage without decimals, except close to 0 and 100 where it would lie."""
+    if not whole:
+        return ""
+    percent = Decimal(part * 100) / whole
+    near_an_end = 0 < percent < 1 or 99 < percent < 100
+    if not near_an_end:
+        return f"{percent.quantize(Decimal(1), ROUND_HALF_UP)}%"
+    tenth = percent.quantize(Decimal("0.1"), ROUND_HALF_UP)
+    if tenth == 0:
+        return "<0.1%"
+    return ">99.9%" if tenth == 100 else f"{tenth}%"
+
+
+def plural(number: int, noun: str) -> str:
+    """Return a count and its noun: `1 run`, `2 runs`."""
+    return f"{count(number)} {noun}{'' if number == 1 else 's'}"
+
+
+_MESSAGE = re.compile(r"""['"]message['"]:\s*(?:'(?P<single>.*?)(?:'\s*[,}]|$)|"(?P<double>.*?)(?:"\s*[,}]|$))""", re.S)
+_CODE = re.compile(r"^(?:Error code|HTTP|status)[: ]+(?P<code>\d{3})\b", re.I)
+_ESCAPE = re.compile(r"\\u([0-9a-fA-F]{4})")
+
+
+def _unescape(match: re.Match[str]) -> str:
+    character = chr(int(match[1], 16))
+    return match[0] if "\ud800" <= character <= "\udfff" else character
+
+
+def error_title(message: str) -> str:
+    """Return the sentence a person would quote from an error text.
+
+    SDKs wrap an API's answer as `Error code: 529 - {'error': {'message': 'Overloaded'}}`: the inner
+    message is the sentence. Anything else is its own first line.
+    """
+    inner = _MESSAGE.search(message)
+    text = (inner["single"] or inner["double"] or "") if inner else message
+    lines = _ESCAPE.sub(_unescape, text or message).strip().splitlines()
+    line = " ".join(lines[0].split()) if lines else ""
+    line = line.removesuffix(".")
+    return line[:1].upper() + line[1:]
+
+
+def error_code(message: str) -> str:
+    """Return the three-digit code an error text begins with, or an empty string."""
+    found = _CODE.match(message)
+    return found["code"] if found else ""

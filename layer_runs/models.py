@@ -1,0 +1,237 @@
+"""What is kept: a run, its LLM calls, and an index over its errors."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.db import models, router, transaction
+from django.db.models import F, Q
+from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
+
+from .constraints import MAX_COUNT, MAX_TOKENS, fits, in_range, times
+from .errors import RunError, read_errors
+from .expressions import ErrorCount, FirstErrorText, IsRunId, MillisecondsBetween
+from .fields import MAX_USD, CleanJSONField, CleanTextField, UsdField, new_ulid
+from .querysets import ErrorLineQuerySet, LayerRunQuerySet
+
+# Words that are pages under the mount point and so can be no run's id.
+RESERVED_IDS = ("api", "compare", "costs", "errors", "export", "layers", "live", "stats")
+
+
+class Status(models.TextChoices):
+    """How a run ended. A source may store other words: they are kept and counted as `other`."""
+
+    SUCCESS = "success", _("Success")
+    PARTIAL = "partial", _("Partial")
+    FAILED = "failed", _("Failed")
+    CRASHED = "crashed", _("Crashed")
+    DRY = "dry", _("Dry")
+    RUNNING = "running", _("Running")
+
+    @classmethod
+    def of(cls, *, processed: int, failed: int, insights: int, dry_run: bool = False) -> Status:
+        """Return the status of a finished run, by the rule Zos itself uses.
+
+        Every target raised: failed. Some: partial. None, but nothing was made or a dry run was
+        asked for: dry. Otherwise: success. Trouble is never hidden by a dry run.
+        """
+        if failed:
+            return cls.PARTIAL if processed else cls.FAILED
+        return cls.DRY if dry_run or not insights else cls.SUCCESS
+
+
+class LayerRun(models.Model):
+    """One execution of a layer: evidence, written by pipelines, read by people, never edited by hand."""
+
+    id = CleanTextField(primary_key=True, max_length=64, default=new_ulid, editable=False)
+    source = CleanTextField(
+        max_length=30, blank=True, default="", db_default="", help_text=_("The instance it came from.")
+    )
+    layer_name = CleanTextField(_("layer"), max_length=200)
+    layer_hash = CleanTextField(
+        max_length=64, blank=True, default="", db_default="", help_text=_("Version of the layer's config.")
+    )
+    started_at = models.DateTimeField(_("started"), default=timezone.now)
+    completed_at = models.DateTimeField(_("finished"), null=True, blank=True)
+    heartbeat_at = models.DateTimeField(null=True, blank=True, help_text=_("Last sign of life of a running run."))
+    duration_ms = models.GeneratedField(
+        expression=MillisecondsBetween("started_at", "completed_at"),
+        output_field=models.BigIntegerField(null=True),
+        db_persist=True,
+        verbose_name=_("duration"),
+    )
+    status = CleanTextField(max_length=32, default=Status.RUNNING, db_default=Status.RUNNING)
+    targets_matched = models.PositiveIntegerField(default=0, db_default=0)
+    targets_processed = models.PositiveIntegerField(default=0, db_default=0)
+    targets_skipped = models.PositiveIntegerField(_("targets failed"), default=0, db_default=0)
+    insights_created = models.PositiveIntegerField(_("insights"), default=0, db_default=0)
+    model_profile = CleanTextField(max_length=100, blank=True, default="", db_default="")
+    model_provider = CleanTextField(max_length=100, blank=True, default="", db_default="")
+    model_name = CleanTextField(_("model"), max_length=200, blank=True, default="", db_default="")
+    tokens_input = models.BigIntegerField(null=True, blank=True)
+    tokens_output = models.BigIntegerField(null=True, blank=True)
+    tokens_total = models.BigIntegerField(_("tokens"), null=True, blank=True)
+    estimated_cost_usd = UsdField(_("estimated cost"), null=True, blank=True)
+    unpriced_tokens = models.BigIntegerField(
+        default=0, db_default=0, help_text=_("Tokens of calls that have no price.")
+    )
+    reported_cost_usd = UsdField(null=True, blank=True, help_text=_("What the source said, where its calls differ."))
+    reported_tokens_total = models.BigIntegerField(null=True, blank=True)
+    errors = CleanJSONField(default=list, db_default=[], blank=True)
+    error_count = models.GeneratedField(
+        expression=ErrorCount("errors"), output_field=models.IntegerField(), db_persist=True
+    )
+    error_preview = models.GeneratedField(
+        expression=FirstErrorText("errors", key="error"), output_field=CleanTextField(max_length=200), db_persist=True
+    )
+    error_node = models.GeneratedField(
+        expression=FirstErrorText("errors", key="node"), output_field=CleanTextField(max_length=200), db_persist=True
+    )
+    # Last, so that every other field has left its note by the time this one is written.
+    notes = CleanJSONField(default=dict, db_default={}, blank=True, help_text=_("What could not be kept as it came."))
+
+    objects = LayerRunQuerySet.as_manager()
+
+    class Meta:
+        permissions = [("view_run_details", "Can view error texts, topics and LLM calls")]
+        indexes = [
+            models.Index(F("started_at").desc(), F("id").desc(), name="layerrun_started"),
+            models.Index("layer_name", F("started_at").desc(), F("id").desc(), name="layerrun_layer"),
+            models.Index("status", F("started_at").desc(), F("id").desc(), name="layerrun_status"),
+            models.Index("layer_name", "status", F("started_at").desc(), F("id").desc(), name="layerrun_layer_status"),
+            models.Index("model_name", F("started_at").desc(), F("id").desc(), name="layerrun_model"),
+            models.Index("layer_name", "layer_hash", F("started_at").desc(), F("id").desc(), name="layerrun_version"),
+            models.Index("source", F("started_at").desc(), F("id").desc(), name="layerrun_source"),
+            models.Index(
+                F("started_at").desc(), F("id").desc(), name="layerrun_running", condition=Q(status=Status.RUNNING)
+            ),
+        ]
+        constraints = [
+            models.CheckConstraint(condition=IsRunId("id"), name="layerrun_id_fits_a_url"),
+            models.CheckConstraint(condition=~Q(id__in=RESERVED_IDS), name="layerrun_id_is_no_page"),
+            in_range(
+                "layerrun_counts_in_range",
+                0,
+                MAX_COUNT + 1,
+                *("targets_matched", "targets_processed", "targets_skipped", "insights_created"),
+            ),
+            in_range(
+                "layerrun_tokens_in_range",
+                0,
+                MAX_TOKENS + 1,
+                *("tokens_input", "tokens_output", "tokens_total", "unpriced_tokens", "reported_tokens_total"),
+            ),
+            in_range("layerrun_cost_in_range", 0, MAX_USD, "estimated_cost_usd", "reported_cost_usd"),
+            *times("layerrun", "started_at", "completed_at", "heartbeat_at"),
+            *fits("layerrun", id=64, source=30, layer_name=200, layer_hash=64, status=32),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.layer_name} {self.id}"
+
+    def save(self, *args: Any, **kwargs: Any) -> None:
+        """Save the run and, where its errors may have changed, the index over them."""
+        self.complete()
+        written = kwargs.get("update_fields")
+        using = kwargs.setdefault("using", router.db_for_write(type(self), instance=self))
+        with transaction.atomic(using=using):
+            super().save(*args, **kwargs)
+            if written is None or {"errors", "started_at"} & set(written):
+                ErrorLine.objects.using(using).rewrite([self])
+
+    def complete(self) -> None:
+        """Fill in what follows from the rest: the total of tokens that were given in two parts."""
+        if self.tokens_total is None and (self.tokens_input is not None or self.tokens_output is not None):
+            self.tokens_total = (self.tokens_input or 0) + (self.tokens_output or 0)
+
+    def note_altered(self, field: str, how: str) -> None:
+        """Remember that a field could not be kept as it came."""
+        self.notes = {**self.notes, "altered": {**self.notes.get("altered", {}), field: how}}
+
+    def read_errors(self, start: int = 0, stop: int | None = None) -> Iterator[RunError]:
+        """Yield the errors as they can be read, whatever shape the JSON has."""
+        return read_errors(self.errors, start, stop)
+
+    @property
+    def last_sign_of_life(self) -> datetime:
+        return self.heartbeat_at or self.started_at
+
+    def silence(self, now: datetime) -> timedelta:
+        """Return how long a running run has given no sign of life."""
+        return max(now - self.last_sign_of_life, timedelta(0))
+
+
+class LlmCall(models.Model):
+    """One call to a model: why a run cost what it cost. Prompts and responses are not kept."""
+
+    id = CleanTextField(primary_key=True, max_length=64, default=new_ulid, editable=False)
+    run = models.ForeignKey(LayerRun, on_delete=models.CASCADE, related_name="calls", db_index=False)
+    topic = CleanTextField(max_length=300, blank=True, default="")
+    call_type = CleanTextField(max_length=50, blank=True, default="")
+    model_profile = CleanTextField(max_length=100, blank=True, default="")
+    model_provider = CleanTextField(max_length=100, blank=True, default="")
+    model_name = CleanTextField(max_length=200, blank=True, default="")
+    tokens_input = models.BigIntegerField(default=0)
+    tokens_output = models.BigIntegerField(default=0)
+    tokens_total = models.BigIntegerField(default=0)
+    estimated_cost_usd = UsdField(null=True, blank=True, help_text=_("Empty when the model has no price."))
+    latency_ms = models.BigIntegerField(null=True, blank=True)
+    success = models.BooleanField(default=True)
+    error_message = CleanTextField(max_length=2000, blank=True, default="")
+    created_at = models.DateTimeField(default=timezone.now)
+
+    class Meta:
+        indexes = [models.Index("run", "created_at", "id", name="llmcall_run")]
+        constraints = [
+            in_range(
+                "llmcall_figures_in_range",
+                0,
+                MAX_TOKENS + 1,
+                *("tokens_input", "tokens_output", "tokens_total", "latency_ms"),
+            ),
+            in_range("llmcall_cost_in_range", 0, MAX_USD, "estimated_cost_usd"),
+            *times("llmcall", "created_at"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.call_type} {self.id}"
+
+
+class ErrorLine(models.Model):
+    """One error of a run, searchable. Derived from the JSON, which stays the evidence."""
+
+    run = models.ForeignKey(LayerRun, on_delete=models.CASCADE, related_name="error_lines", db_index=False)
+    position = models.PositiveIntegerField()
+    topic = CleanTextField(max_length=300, blank=True)
+    node = CleanTextField(max_length=200, blank=True)
+    message = CleanTextField(max_length=2000, blank=True)
+    fingerprint = CleanTextField(max_length=32)
+    started_at = models.DateTimeField()
+
+    objects = ErrorLineQuerySet.as_manager()
+
+    class Meta:
+        indexes = [models.Index(F("started_at").desc(), F("run").desc(), name="errorline_started")]
+        constraints = [models.UniqueConstraint(fields=["run", "position"], name="errorline_position")]
+
+    def __str__(self) -> str:
+        return f"{self.node}: {self.message}"
+
+
+class ImportLock(models.Model):
+    """Who is importing a source right now, so that two importers never interleave."""
+
+    source = CleanTextField(primary_key=True, max_length=30)
+    host = CleanTextField(max_length=200)
+    pid = models.PositiveIntegerField()
+    taken_at = models.DateTimeField(default=timezone.now)
+    beat_at = models.DateTimeField(default=timezone.now, help_text=_("When the importer last showed it is alive."))
+
+    class Meta:
+        default_permissions = ()
+
+    def __str__(self) -> str:
+        return f"{self.source or 'default'}: {self.host} {self.pid}"

@@ -1,0 +1,148 @@
+"""The selection: every query of the app, under a name."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from datetime import datetime
+from typing import Any, Self
+
+from django.db import connections, models, transaction
+from django.db.models import Count, Q, Sum
+
+from .errors import read_errors
+from .windows import EVER, Window
+
+# What no list needs and what can be large: read only where one run is shown.
+EVIDENCE = ("errors", "notes")
+BATCH = 500
+
+
+class LayerRunQuerySet(models.QuerySet["LayerRun"]):
+    """Runs. Reads end in an index; writes keep what is derived from a run in step with it."""
+
+    def newest_first(self) -> Self:
+        return self.order_by("-started_at", "-id")
+
+    def for_list(self) -> Self:
+        """Leave the evidence in the database: one run's errors can outweigh a page of runs."""
+        return self.defer(*EVIDENCE)
+
+    def within(self, window: Window) -> Self:
+        if window.since is not None:
+            self = self.filter(started_at__gte=window.since)
+        if window.until is not None:
+            self = self.filter(started_at__lt=window.until)
+        return self
+
+    def search(self, text: str, *, in_errors: bool = True, window: Window = EVER) -> Self:
+        """Find literal text in a run's id and, where the reader may see them, in its errors, topics and nodes.
+
+        `window` repeats the bounds of the selection, so that only its error lines are read.
+        """
+        found = Q(id__contains_ascii=text)
+        if in_errors:
+            found |= Q(pk__in=self._error_lines().mentioning(text, window))
+        return self.filter(found)
+
+    def open(self) -> Self:
+        return self.filter(status="running")
+
+    def quiet_since(self, moment: datetime) -> Self:
+        """Open runs whose last sign of life, the heartbeat or else the start, is older than `moment`."""
+        return self.open().filter(
+            Q(heartbeat_at__lt=moment) | Q(heartbeat_at=None, started_at__lt=moment),
+        )
+
+    def same_layer_as(self, run: models.Model) -> Self:
+        return self.filter(layer_name=run.layer_name, source=run.source)
+
+    def before(self, run: models.Model) -> Self:
+        """Runs of the same layer and source that started earlier, the nearest first."""
+        earlier = Q(started_at__lt=run.started_at) | Q(started_at=run.started_at, id__lt=run.id)
+        return self.same_layer_as(run).filter(earlier, started_at__lte=run.started_at).newest_first()
+
+    def after(self, run: models.Model) -> Self:
+        """Runs of the same layer and source that started later, the nearest first."""
+        later = Q(started_at__gt=run.started_at) | Q(started_at=run.started_at, id__gt=run.id)
+        return self.same_layer_as(run).filter(later, started_at__gte=run.started_at).order_by("started_at", "id")
+
+    def totals(self, statuses: Iterable[str]) -> dict[str, Any]:
+        """Return the sums of these runs in one query: `total`, a count a status, `other`, and what they made.
+
+        `cost` is a Decimal of US dollars; every figure is 0 when there is nothing to add.
+        """
+        sums = self.order_by().aggregate(
+            total=Count("pk"),
+            insights=Sum("insights_created"),
+            tokens=Sum("tokens_total"),
+            cost=Sum("estimated_cost_usd"),
+            unpriced=Sum("unpriced_tokens"),
+            **{status: Count("pk", filter=Q(status=status)) for status in statuses},
+        )
+        sums = {name: value or 0 for name, value in sums.items()}
+        return sums | {"other": sums["total"] - sum(sums[status] for status in statuses)}
+
+    def values_of(self, field: str, limit: int = 500) -> list[str]:
+        """Return the distinct values of an indexed text column, sorted, by hopping over its index.
+
+        DISTINCT would read every row; this reads one entry a value. At most `limit` of them.
+        """
+        quote = connections[self.db].ops.quote_name
+        table, column = quote(self.model._meta.db_table), quote(self.model._meta.get_field(field).column)
+        # Names from the model's own fields, quoted: nothing here comes from a request.
+        sql = (
+            f"WITH RECURSIVE hop(value) AS (SELECT min({column}) FROM {table} UNION ALL"
+            f" SELECT (SELECT min({column}) FROM {table} WHERE {column} > hop.value) FROM hop"
+            f" WHERE hop.value IS NOT NULL) SELECT value FROM hop WHERE value IS NOT NULL LIMIT {int(limit)}"  # noqa: S608
+        )
+        with connections[self.db].cursor() as cursor:
+            cursor.execute(sql)
+            return sorted(value for (value,) in cursor.fetchall())
+
+    def bulk_create(self, objs: Iterable[models.Model], *args: Any, **kwargs: Any) -> list[models.Model]:
+        """Create the runs and the index of their errors, together."""
+        runs = list(objs)
+        for run in runs:
+            run.complete()
+        with transaction.atomic(using=self.db):
+            created = super().bulk_create(runs, *args, **kwargs)
+            self._error_lines().rewrite(runs)
+        return created
+
+    def _error_lines(self) -> ErrorLineQuerySet:
+        return self.model.error_lines.rel.related_model.objects.using(self.db)
+
+
+class ErrorLineQuerySet(models.QuerySet["ErrorLine"]):
+    """The index over the errors of runs, derived from their JSON and never edited by itself."""
+
+    def mentioning(self, text: str, window: Window) -> models.QuerySet[Any, Any]:
+        """Return the ids of runs with this text in an error, a topic or a node."""
+        lines = self.filter(
+            Q(message__contains_ascii=text) | Q(topic__contains_ascii=text) | Q(node__contains_ascii=text)
+        )
+        if window.since is not None:
+            lines = lines.filter(started_at__gte=window.since)
+        if window.until is not None:
+            lines = lines.filter(started_at__lt=window.until)
+        return lines.values("run_id")
+
+    def rewrite(self, runs: Collection[models.Model]) -> None:
+        """Replace the lines of these runs by what their errors say now."""
+        runs = list(runs)
+        with transaction.atomic(using=self.db):
+            for start in range(0, len(runs), BATCH):
+                self.filter(run__in=[run.pk for run in runs[start : start + BATCH]]).delete()
+            lines = (self._line(run, error) for run in runs for error in read_errors(run.errors))
+            self.bulk_create(lines, batch_size=BATCH)
+
+    def _line(self, run: models.Model, error: Any) -> models.Model:
+        return self.model(
+            run_id=run.pk,
+            position=error.position,
+            topic=error.topic,
+            node=error.node,
+            message=error.message,
+            fingerprint=error.fingerprint,
+            started_at=run.started_at,
+        )

@@ -1,0 +1,2 @@
+app_name = "layer_runs"
+urlpatterns: list = []

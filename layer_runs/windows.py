@@ -1,0 +1,83 @@
+"""Which stretch of time a query string means, in the site's time zone. Pure Python."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time, timedelta, tzinfo
+
+# Nothing outside these bounds can be stored, so nothing outside them needs to be asked for.
+EARLIEST = datetime(2000, 1, 1, tzinfo=UTC)
+LATEST = datetime(2200, 1, 1, tzinfo=UTC)
+
+PERIODS = {"24h": "24 hours", "7d": "7 days", "30d": "30 days", "90d": "90 days", "all": "All"}
+DEFAULT_PERIOD = "7d"
+
+
+@dataclass(frozen=True)
+class Window:
+    """A half-open stretch of time: `since` is inside, `until` is not; None is no edge."""
+
+    since: datetime | None = None
+    until: datetime | None = None
+
+    def __bool__(self) -> bool:
+        return self.since is not None or self.until is not None
+
+
+EVER = Window()
+
+
+def of_period(period: str, now: datetime, zone: tzinfo) -> Window:
+    """Return the window of a named period.
+
+    `24h` slides. `Nd` is today and the N-1 days before, cut at midnight in `zone`, so that a
+    number does not change between two looks on one day.
+    """
+    if period == "all":
+        return EVER
+    if period == "24h":
+        return Window(since=now - timedelta(hours=24))
+    days = int(period.removesuffix("d"))
+    first = now.astimezone(zone).date() - timedelta(days=days - 1)
+    return Window(since=_midnight(first, zone, min))
+
+
+def parse_since(text: str, zone: tzinfo) -> datetime:
+    """Return the first instant of an ISO date or time. Raises ValueError."""
+    return _parse(text, zone, min, timedelta(0))
+
+
+def parse_until(text: str, zone: tzinfo) -> datetime:
+    """Return the first instant after an ISO date (that whole day), or an ISO time itself. Raises ValueError."""
+    return _parse(text, zone, max, timedelta(days=1))
+
+
+Choose = Callable[[datetime, datetime], datetime]
+
+
+def _parse(text: str, zone: tzinfo, choose: Choose, whole_day: timedelta) -> datetime:
+    text = text.strip()
+    try:
+        if len(text) <= 10:
+            return _clamp(_midnight(date.fromisoformat(text) + whole_day, zone, choose))
+        moment = datetime.fromisoformat(text)
+        if moment.tzinfo is None:
+            moment = _local(moment, zone, choose)
+        return _clamp(moment)
+    except OverflowError:
+        # Years 1 and 9999 leave the calendar once an offset is applied.
+        return EARLIEST if text < "2" else LATEST
+
+
+def _midnight(day: date, zone: tzinfo, choose: Choose) -> datetime:
+    return _local(datetime.combine(day, time.min), zone, choose)
+
+
+def _local(moment: datetime, zone: tzinfo, choose: Choose) -> datetime:
+    """Place a wall-clock time; one that a clock change repeats or skips is widened, never to hide a run."""
+    return choose(*(moment.replace(tzinfo=zone, fold=fold).astimezone(UTC) for fold in (0, 1)))
+
+
+def _clamp(moment: datetime) -> datetime:
+    return min(max(moment, EARLIEST), LATEST).astimezone(UTC)
