@@ -93,7 +93,7 @@ class LayerRunQuerySet(models.QuerySet["LayerRun"]):
         sql = (
             f"WITH RECURSIVE hop(value) AS (SELECT min({column}) FROM {table} UNION ALL"
             f" SELECT (SELECT min({column}) FROM {table} WHERE {column} > hop.value) FROM hop"
-            f" WHERE hop.value IS NOT NULL) SELECT value FROM hop WHERE value IS NOT NULL LIMIT {int(limit)}"  # noqa: S608
+            f" WHERE hop.value IS NOT NULL) SELECT value FROM hop WHERE value IS NOT NULL LIMIT {int(limit)}"
         )
         with connections[self.db].cursor() as cursor:
             cursor.execute(sql)
