@@ -67,7 +67,7 @@ class FirstErrorText(Func):
 
 
 class MillisecondsBetween(Func):
-    """Whole milliseconds from the first moment to the second, cut towards zero; NULL without both."""
+    """Whole milliseconds from the first moment to the second, halves away from zero; NULL without both."""
 
     arity = 2
 
@@ -79,11 +79,11 @@ class MillisecondsBetween(Func):
             " + substr({0}, 12, 2) * 3600000000 + substr({0}, 15, 2) * 60000000"
             " + substr({0}, 18, 2) * 1000000 + substr({0} || '000000', 21, 6))"
         )
-        return f"(({moment.format(end)} - {moment.format(start)}) / 1000)", (*params, *more)
+        return f"CAST(round(({moment.format(end)} - {moment.format(start)}) / 1000.0) AS integer)", (*params, *more)
 
     def as_postgresql(self, compiler: Any, connection: Any, **extra: Any) -> Any:
         (start, params), (end, more) = (compiler.compile(node) for node in self.source_expressions)
-        return f"trunc(extract(epoch from ({end} - {start})) * 1000)::bigint", (*params, *more)
+        return f"round(extract(epoch from ({end} - {start})) * 1000)::bigint", (*params, *more)
 
 
 class IsRunId(Func):

@@ -18,9 +18,10 @@ def count(value: int | None) -> str:
 def compact(value: int) -> str:
     """Return a number short enough for a card: `9,999`, `24.2M`. The exact figure goes in its title."""
     for unit, size in (("T", 10**12), ("B", 10**9), ("M", 10**6), ("K", 10**3)):
-        if value >= size and value >= 10_000:
+        # From where it rounds up: 999,950 is 1M and not 1000K.
+        if abs(value) >= max(size - size // 20_000, 10_000):
             short = (Decimal(value) / size).quantize(Decimal("0.1"), ROUND_HALF_UP)
-            return f"{short.normalize():f}{unit}"
+            return f"{short.normalize():f}{unit}".replace("-", MINUS)
     return count(value)
 
 
@@ -36,9 +37,11 @@ def usd(value: Decimal | None, places: int = 3) -> str:
 
 
 def usd_exact(value: Decimal | None) -> str:
-    """Return every stored digit of a cost, without trailing zeros beyond the cent."""
+    """Return every stored digit of a cost, without trailing zeros beyond the cent; `$0` for exactly none."""
     if value is None:
         return NOTHING
+    if value == 0:
+        return "$0"
     digits = f"{value:,.9f}".rstrip("0")
     whole, _, cents = digits.partition(".")
     return f"${whole}.{cents:0<2}"
@@ -62,12 +65,12 @@ def duration(milliseconds: int | None) -> str:
 
 
 def span(delta: timedelta) -> str:
-    """Return a rough length of time in its largest fitting unit: `3 hours`, `1 day`."""
+    """Return a rough length of time in its largest fitting unit: `28 hours`, `2 days`."""
     seconds = int(delta.total_seconds())
     days = seconds // 86_400
     for number, unit in (
         (days // 730 and days // 365, "year"),
-        (days // 60 and days * 10 // 304, "month"),
+        (days // 61 and days * 10 // 304, "month"),
         (days // 2 and days, "day"),
         (seconds // 3_600, "hour"),
         (seconds // 60, "minute"),
@@ -107,6 +110,21 @@ def day(moment: datetime, zone: tzinfo) -> str:
     return f"{local.day} {local:%b %Y}"
 
 
+def stretch(since: datetime | None, until: datetime | None, now: datetime, zone: tzinfo) -> str:
+    """Return a window of time with its zone: `16 Nov 2026 – 22 Nov 2026, UTC`; whole days are named as days."""
+    if since is None and until is None:
+        return f"All time, {zone}"
+    edges = [moment.astimezone(zone) for moment in (since, until) if moment is not None]
+    if all((edge.hour, edge.minute, edge.second, edge.microsecond) == (0, 0, 0, 0) for edge in edges):
+        first = day(since, zone) if since else ""
+        last = day((until or max(now, since or now)) - timedelta(microseconds=1 if until else 0), zone)
+        text = f"{first} – {last}" if first else f"Until {last}"
+        return f"{text}, {zone}"
+    parts = [f"{word} {exact(moment, zone)}" for word, moment in (("from", since), ("until", until)) if moment]
+    text = " ".join(parts)
+    return text[0].upper() + text[1:]
+
+
 def share(part: int, whole: int) -> str:
     """Return a percentage without decimals, except close to 0 and 100 where it would lie."""
     if not whole:
@@ -126,14 +144,21 @@ def plural(number: int, noun: str) -> str:
     return f"{count(number)} {noun}{'' if number == 1 else 's'}"
 
 
-_MESSAGE = re.compile(r"""['"]message['"]:\s*(?:'(?P<single>.*?)(?:'\s*[,}]|$)|"(?P<double>.*?)(?:"\s*[,}]|$))""", re.S)
+# A quote ends the message where the object goes on or ends; a source may have cut it anywhere.
+_MESSAGE = re.compile(
+    r"""['"]message['"]:\s*(?:'(?P<single>(?:\\.|[^\\])*?)(?:'\s*[,}]|\\?$)"""
+    r"""|"(?P<double>(?:\\.|[^\\])*?)(?:"\s*[,}]|\\?$))""",
+    re.S,
+)
 _CODE = re.compile(r"^(?:Error code|HTTP|status)[: ]+(?P<code>\d{3})\b", re.I)
-_ESCAPE = re.compile(r"\\u([0-9a-fA-F]{4})")
+_UNICODE_ESCAPES = re.compile(r"(?:\\u[0-9a-fA-F]{4})+")
+_ESCAPED = re.compile(r"""\\(["'\\/n])""")
 
 
 def _unescape(match: re.Match[str]) -> str:
-    character = chr(int(match[1], 16))
-    return match[0] if "\ud800" <= character <= "\udfff" else character
+    """Return what the escapes stand for, but for controls, bidi marks and lone surrogates: those stay escaped."""
+    text = bytes.fromhex(match[0].replace("\\u", "")).decode("utf-16-be", "surrogatepass")
+    return "".join(char if char.isprintable() or char.isspace() else f"\\u{ord(char):04x}" for char in text)
 
 
 def error_title(message: str) -> str:
@@ -143,10 +168,11 @@ def error_title(message: str) -> str:
     message is the sentence. Anything else is its own first line.
     """
     inner = _MESSAGE.search(message)
-    text = (inner["single"] or inner["double"] or "") if inner else message
-    lines = _ESCAPE.sub(_unescape, text or message).strip().splitlines()
+    text = (inner["single"] or inner["double"] or "").strip() if inner else ""
+    text = _ESCAPED.sub(lambda escaped: "\n" if escaped[1] == "n" else escaped[1], text) or message
+    lines = _UNICODE_ESCAPES.sub(_unescape, text).strip().splitlines()
     line = " ".join(lines[0].split()) if lines else ""
-    line = line.removesuffix(".")
+    line = re.sub(r"(?<=[^.])\.$", "", line)
     return line[:1].upper() + line[1:]
 
 

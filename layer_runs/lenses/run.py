@@ -1,0 +1,168 @@
+"""One run: what happened to it, why it cost what it cost, and the runs around it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from django.db.models import Count, Q, Sum
+from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
+
+from .. import formatting
+from ..columns import silence
+from ..errors import RunError
+from ..models import LayerRun, Status
+
+ERRORS_PER_PAGE = 50
+CALLS_SHOWN = 100
+ERROR_TEXT_SHOWN = 4_000
+NEIGHBOURS = 2
+
+
+@dataclass
+class ErrorGroup:
+    """Errors of one run that say the same at the same node, with the topics they hit."""
+
+    error: RunError
+    topics: list[RunError] = field(default_factory=list)
+
+    @property
+    def text(self) -> str:
+        return self.error.message[:ERROR_TEXT_SHOWN]
+
+    @property
+    def is_cut(self) -> bool:
+        return len(self.error.message) > ERROR_TEXT_SHOWN
+
+    @property
+    def says_more(self) -> bool:
+        """Whether the whole text holds more than its title does."""
+        return self.error.message.strip().removesuffix(".").casefold() != self.error.title.casefold()
+
+
+def error_groups(errors: Iterable[RunError]) -> list[ErrorGroup]:
+    """Fold errors with the same node and text together, in the order they first happened."""
+    groups: dict[tuple[str, str], ErrorGroup] = {}
+    for error in errors:
+        groups.setdefault((error.node, error.message), ErrorGroup(error)).topics.append(error)
+    return list(groups.values())
+
+
+def error_page(run: LayerRun, page: int = 1) -> dict[str, Any]:
+    """Return one page of a run's errors, grouped, with where it lies among them all."""
+    start = (page - 1) * ERRORS_PER_PAGE
+    errors = list(run.read_errors(start, start + ERRORS_PER_PAGE))
+    return {
+        "groups": error_groups(errors),
+        "count": run.error_count,
+        "first": start + 1 if errors else 0,
+        "last": start + len(errors),
+        "page": page,
+        "pages": max(1, -(-run.error_count // ERRORS_PER_PAGE)),
+    }
+
+
+def calls_of(run: LayerRun) -> dict[str, Any]:
+    """Return a run's calls, the first `CALLS_SHOWN` of them, and their sums over all."""
+    sums = run.calls.aggregate(
+        count=Count("pk"),
+        failed=Count("pk", filter=Q(success=False)),
+        tokens_input=Sum("tokens_input"),
+        tokens_output=Sum("tokens_output"),
+        tokens=Sum("tokens_total"),
+        cost=Sum("estimated_cost_usd"),
+    )
+    shown = list(run.calls.order_by("created_at", "id")[:CALLS_SHOWN]) if sums["count"] else []
+    models = list(run.calls.order_by().values_list("model_name", flat=True).distinct()) if shown else []
+    others = sorted({model for model in models if model} - {run.model_name})
+    return sums | {"shown": shown, "other_models": ", ".join(others), "answered": sums["count"] - sums["failed"]}
+
+
+def neighbours(run: LayerRun) -> dict[str, Any]:
+    """Return the runs of the same layer and source around this one, newest first."""
+    after = list(LayerRun.objects.for_list().after(run)[:NEIGHBOURS])
+    before = list(LayerRun.objects.for_list().before(run)[:NEIGHBOURS])
+    return {
+        "after": after[0] if after else None,
+        "before": before[0] if before else None,
+        "around": [*reversed(after), run, *before] if after or before else [],
+    }
+
+
+def funnel(run: LayerRun) -> list[dict[str, Any]]:
+    """Return the targets of a run by what became of them, with their share of the matched as a width in percent."""
+    whole = max(run.targets_matched, run.targets_processed, run.targets_skipped)
+    parts = [
+        ("matched", _("Matched"), run.targets_matched),
+        ("processed", _("Processed"), run.targets_processed),
+        ("failed", _("Failed"), run.targets_skipped),
+    ]
+    return [
+        {"name": name, "label": label, "count": count, "width": f"{100 * count / whole:.2f}%"}
+        for name, label, count in parts
+        if whole
+    ]
+
+
+def headline(run: LayerRun, now: datetime) -> str:
+    """Return one sentence that says what happened."""
+    made = ngettext("%s insight", "%s insights", run.insights_created) % formatting.count(run.insights_created)
+    matched = formatting.count(run.targets_matched)
+    failed = formatting.count(run.targets_skipped)
+    if run.status == Status.RUNNING:
+        quiet = silence(run, now)
+        return _("Still running, with %s.") % quiet if quiet else _("Still running.")
+    if run.status == Status.CRASHED:
+        return _("Stopped without finishing: its last sign of life was %s after its start.") % formatting.duration(
+            int((run.last_sign_of_life - run.started_at).total_seconds() * 1000)
+        )
+    if run.status == Status.FAILED:
+        return (
+            _("All %s targets failed and nothing was produced.") % failed
+            if run.targets_skipped
+            else _("The run failed.")
+        )
+    if run.status == Status.PARTIAL:
+        return _("%(processed)s of %(matched)s targets were processed and made %(made)s; %(failed)s failed.") % {
+            "processed": formatting.count(run.targets_processed),
+            "matched": matched,
+            "made": made,
+            "failed": failed,
+        }
+    if run.status == Status.DRY:
+        if not run.targets_matched:
+            return _("Nothing to do: no target matched.")
+        return _("%s targets were gone through and nothing was produced.") % matched
+    if run.status == Status.SUCCESS:
+        return _("All %(matched)s targets were processed and made %(made)s.") % {"matched": matched, "made": made}
+    return _("Ended as “%s”, a status of its source's own.") % run.status
+
+
+def note_lines(run: LayerRun) -> Iterator[str]:
+    """Yield a sentence for each thing that could not be kept as it came."""
+    notes = run.notes if isinstance(run.notes, dict) else {"note": run.notes}
+    for kind, what in notes.items():
+        if kind == "original_id":
+            yield _("Its id at the source is “%s”.") % what
+        elif kind == "altered" and isinstance(what, dict):
+            for name, how in what.items():
+                yield _("%(field)s could not be kept as it came: %(how)s.") % {"field": name, "how": how}
+        elif kind == "nulled" and isinstance(what, dict):
+            for name, given in what.items():
+                yield _("%(field)s could not be read: “%(given)s”.") % {"field": name, "given": given}
+        else:
+            yield f"{kind}: {what}"
+
+
+def report(run: LayerRun, now: datetime, *, with_details: bool) -> dict[str, Any]:
+    """Return what the page of a run shows. Without `with_details` no error text, topic or call is read."""
+    return {
+        "headline": headline(run, now),
+        "note_lines": list(note_lines(run)) if with_details else [],
+        "funnel": funnel(run),
+        "errors": error_page(run) if with_details else None,
+        "calls": calls_of(run) if with_details else None,
+    } | neighbours(run)

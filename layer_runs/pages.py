@@ -1,0 +1,68 @@
+"""What every page is made of: access, the selection, and one rule for fragments."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.db import transaction
+from django.http import HttpResponse
+from django.urls import reverse
+from django.utils.cache import patch_vary_headers
+from django.utils.decorators import method_decorator
+from django.utils.functional import cached_property
+from django.utils.translation import gettext_lazy
+from django.views.generic import TemplateView, View
+
+from .access import StaffOnly, admin_site
+from .columns import Look
+from .filters import LayerRunFilterSet
+from .models import LayerRun
+
+
+# A GET must not open a transaction: on SQLite that would take the write lock.
+@method_decorator(transaction.non_atomic_requests, name="dispatch")
+class MonitorView(StaffOnly, View):
+    """A view over the selection that the query string means."""
+
+    url_name = "layer_runs:list"
+
+    @cached_property
+    def selection(self) -> LayerRunFilterSet:
+        runs = LayerRun.objects.for_list()
+        path = reverse(self.url_name)
+        return LayerRunFilterSet(self.request.GET, runs, path=path, sees_errors=self.sees_details)
+
+
+class PageView(MonitorView, TemplateView):
+    """A whole page in the host's admin, or its fragment for a request that names it."""
+
+    fragment_id = ""
+    fragment_template_name = ""
+    title = gettext_lazy("Layer runs")
+
+    def get_template_names(self) -> list[str]:
+        # History restores and boosted links also come from htmx, and want the whole page.
+        htmx = self.request.htmx
+        asked = htmx and not htmx.boosted and not htmx.history_restore_request and htmx.target == self.fragment_id
+        return [self.fragment_template_name if asked else self.template_name]
+
+    def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
+        chrome = admin_site().each_context(self.request) | {"is_nav_sidebar_enabled": False}
+        here = {
+            "title": self.title,
+            "selection": self.selection,
+            "sees_details": self.sees_details,
+            "now": self.look.now,
+            "list_url": self.selection.link(reverse("layer_runs:list")),
+        }
+        return super().get_context_data(**(chrome | here | kwargs))
+
+    @cached_property
+    def look(self) -> Look:
+        return Look.at_once()
+
+    def render_to_response(self, context: dict[str, Any], **kwargs: Any) -> HttpResponse:
+        response = super().render_to_response(context, **kwargs)
+        # Set here and not in a middleware: a cache that wraps the view must see it.
+        patch_vary_headers(response, ["Cookie", "HX-Request", "HX-Target", "HX-History-Restore-Request"])
+        return response

@@ -1,0 +1,131 @@
+/* What links and forms cannot do by themselves: the drawer, menus that close, and saying when a request failed.
+   Every page works without this file. */
+"use strict";
+
+(() => {
+  const form = document.getElementById("run-filters");
+  const drawer = document.getElementById("run-detail");
+
+  /* ---- the filters follow the address: a chip or a card changes the selection without touching the form */
+
+  function followAddress() {
+    const given = new URLSearchParams(location.search);
+    for (const control of form?.elements ?? []) {
+      if (control.type === "checkbox") control.checked = given.getAll(control.name).includes(control.value);
+      else if (control.type === "radio") {
+        const ranged = given.has("since") || given.has("until");
+        control.checked = !ranged && control.value === (given.get("period") ?? "7d");
+      } else if (control.name && control !== document.activeElement && control.type !== "hidden") {
+        control.value = given.get(control.name) ?? "";
+      }
+    }
+    given.delete("page");
+    for (const link of document.querySelectorAll("a[data-selection-link]")) {
+      link.search = given.toString();
+    }
+  }
+
+  document.addEventListener("htmx:pushedIntoHistory", () => { if (!drawer?.open) followAddress(); });
+
+  form?.addEventListener("change", (event) => {
+    // Typing in the search box sends by itself; leaving it must not send again.
+    if (event.target.type === "search") event.stopPropagation();
+    // A range is sent when it is complete, by its button.
+    if (event.target.name === "since" || event.target.name === "until") event.stopPropagation();
+    if (event.target.name === "period") {
+      for (const name of ["since", "until"]) form.elements[name].value = "";
+    }
+  }, { capture: true });
+
+  /* ---- menus: one open at a time, closed by Escape and by a click elsewhere */
+
+  function closeMenus(except) {
+    for (const menu of document.querySelectorAll("details.lr-menu[open]")) {
+      if (!menu.contains(except)) menu.open = false;
+    }
+  }
+  document.addEventListener("click", (event) => closeMenus(event.target));
+  document.addEventListener("keydown", (event) => {
+    if (event.key !== "Escape") return;
+    const menu = event.target.closest?.("details.lr-menu[open]");
+    closeMenus(null);
+    menu?.querySelector("summary").focus();
+  });
+  form?.addEventListener("submit", () => closeMenus(null));
+
+  /* ---- the drawer */
+
+  let closing = false;
+  let opener = null;
+
+  function markOpenRow() {
+    for (const row of document.querySelectorAll("tr.lr-open")) row.classList.remove("lr-open");
+    if (drawer.open) opener?.closest("tr")?.classList.add("lr-open");
+  }
+
+  if (drawer) {
+    document.addEventListener("click", (event) => {
+      const row = event.target.closest("tr[data-run-id]");
+      if (!row || event.target.closest("a, button") || String(getSelection())) return;
+      row.querySelector("a[hx-get]")?.click();
+    });
+
+    document.addEventListener("htmx:afterSwap", (event) => {
+      if (event.target !== drawer) return;
+      if (!drawer.open) {
+        opener = event.detail.requestConfig.elt;
+        drawer.showModal();
+      } else {
+        drawer.querySelector("[autofocus]")?.focus();
+      }
+      drawer.scrollTop = 0;
+      markOpenRow();
+    });
+
+    // Opening pushed the run's address: however the drawer closes, that one step is taken back.
+    drawer.addEventListener("close", () => {
+      markOpenRow();
+      drawer.replaceChildren();
+      if (!closing && opener) {
+        closing = true;
+        history.back();
+      }
+      opener?.focus({ preventScroll: true });
+      opener = null;
+    });
+    drawer.addEventListener("click", (event) => { if (event.target === drawer) drawer.close(); });
+
+    // The list is still below: going back to it needs no request. Heard before htmx, which would reload the page.
+    addEventListener("popstate", (event) => {
+      if (!drawer.open && !closing) return;
+      event.stopImmediatePropagation();
+      if (drawer.open) {
+        closing = true;
+        drawer.close();
+      }
+      closing = false;
+    }, { capture: true });
+  }
+
+  /* ---- a request that failed is said, not swallowed */
+
+  function say(text) {
+    const alert = document.getElementById("lr-alert");
+    alert.textContent = text;
+    alert.hidden = false;
+    if (drawer?.open) drawer.close();
+    alert.focus();
+  }
+  document.addEventListener("htmx:responseError", (event) => {
+    const status = event.detail.xhr.status;
+    if (status === 401) return; // on its way to the login page
+    say(status === 403 ? "You are not allowed to see this." :
+        status === 404 ? "That is no longer here. Reload the page." :
+        `The server could not answer (${status}). What you see is from before; try again or reload the page.`);
+  });
+  document.addEventListener("htmx:sendError", () => say("The server could not be reached. What you see is from before."));
+  document.addEventListener("htmx:timeout", () => say("The server took too long. What you see is from before."));
+  document.addEventListener("htmx:afterRequest", (event) => {
+    if (event.detail.successful) document.getElementById("lr-alert").hidden = true;
+  });
+})();
