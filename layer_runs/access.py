@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from django.contrib.admin import AdminSite
+from django.contrib.admin.utils import quote
 from django.contrib.auth.views import redirect_to_login
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
@@ -29,7 +30,7 @@ def admin_link(page: str, *args: str) -> str:
     site = admin_site()
     if not site.is_registered(LayerRun):
         return ""
-    return reverse(f"admin:layer_runs_layerrun_{page}", args=args, current_app=site.name)
+    return reverse(f"admin:layer_runs_layerrun_{page}", args=[quote(arg) for arg in args], current_app=site.name)
 
 
 class StaffOnly:

@@ -83,14 +83,15 @@ class StartedColumn(RunColumn):
     css = "lr-c-started"
 
     def text(self, run: LayerRun, look: Look) -> str:
-        return formatting.relative(run.started_at, look.now)
+        ago = formatting.relative(run.started_at, look.now)
+        return f"{ago}, {formatting.clock(run.started_at, look.now, look.zone)}"
 
     def html(self, run: LayerRun, look: Look) -> str:
         return format_html(
             '<time datetime="{}" title="{}"><span class="lr-ago">{}</span> <span class="lr-quiet">{}</span></time>',
             run.started_at.isoformat(),
             formatting.exact(run.started_at, look.zone),
-            self.text(run, look),
+            formatting.relative(run.started_at, look.now),
             formatting.clock(run.started_at, look.now, look.zone),
         )
 

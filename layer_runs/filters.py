@@ -177,10 +177,10 @@ class LayerRunFilterSet(django_filters.FilterSet):
                 rest = [other for other in given if other != text]
                 yield Chip(self.filters[name].label, text, self.link(**{name: rest}))
 
-    def menus(self) -> Iterator[Menu]:
-        """Yield the menus of the repeatable parameters. Sources are a choice only where there are several."""
+    def menus(self, only: str = "") -> Iterator[Menu]:
+        """Yield the menus of the repeatable parameters, or one. Sources are a choice only where there are several."""
         for name, item in self.filters.items():
-            if not isinstance(item, ValuesFilter):
+            if not isinstance(item, ValuesFilter) or only not in ("", name):
                 continue
             taken = self._given(name) if name in self.values else []
             known = [value for value in self.queryset.model.objects.values_of(item.field_name) if value]

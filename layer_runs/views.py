@@ -78,7 +78,7 @@ class RunListView(SelectionPage):
             "exports": [
                 (label, self.selection.link(reverse("layer_runs:export", args=[kind]))) for kind, label in EXPORTS
             ],
-            "admin_url": self.selection.link(listing) if (listing := admin_link("changelist")) else "",
+            "admin_url": self.admin_url(),
             "headers": list(table.headers(self.selection.link)),
             "page": page,
             "page_parameters": here,
@@ -104,6 +104,11 @@ class RunListView(SelectionPage):
             # The address bar says what the server understood: no blanks, no defaults, no mistakes.
             response["HX-Push-Url"] = self.selection.link(**context.get("page_parameters", {}))
         return response
+
+    def admin_url(self) -> str:
+        """Return the same selection in the built-in admin, which has a sort of its own."""
+        listing = admin_link("changelist")
+        return self.selection.link(listing, **dict.fromkeys(self.selection.carried)) if listing else ""
 
     def detail_link(self, run: LayerRun) -> str:
         return self.selection.link(reverse("layer_runs:detail", args=[run.pk]))
