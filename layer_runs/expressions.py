@@ -41,27 +41,28 @@ class FirstErrorText(Func):
 
     def as_sqlite(self, compiler: Any, connection: Any, **extra: Any) -> Any:
         paths = [f"$[0].{self.key}", f"$.{self.key}"]
-        # SQLite decodes a lone surrogate escape to bytes that no driver can read back. Our own
-        # writing never escapes; a foreign writer's row shows its JSON instead of breaking every list.
-        escaped = "''"
+        odd = "''"
         if self.key == "error":
             paths += ["$[0]", "$"]
-            escaped = "substr(%(expressions)s, 1, 200)"
+            odd = "substr(%(expressions)s, 1, 200)"
         branches = "".join(
-            f" WHEN json_type(%(expressions)s, '{path}') = 'text'"
-            f" THEN substr(json_extract(%(expressions)s, '{path}'), 1, 200)"
-            for path in paths
+            f" WHEN json_type(%(expressions)s, '{path}') = 'text' THEN {self._readable(path, odd)}" for path in paths
         )
-        template = f"(CASE WHEN %(expressions)s GLOB '*\\u[dD][89a-fA-F]*' THEN {escaped}{branches} ELSE '' END)"
-        return self.as_sql(compiler, connection, template=template, **extra)
+        return self.as_sql(compiler, connection, template=f"(CASE{branches} ELSE '' END)", **extra)
+
+    def _readable(self, path: str, odd: str) -> str:
+        # A lone surrogate escape becomes bytes that no driver can read back, and GLOB takes those for U+FFFD.
+        # Our own writing never holds one; a foreign writer's row shows its JSON instead of breaking every list.
+        text = f"substr(json_extract(%(expressions)s, '{path}'), 1, 200)"
+        return f"CASE WHEN replace({text}, '\ufffd', '') GLOB '*\ufffd*' THEN {odd} ELSE {text} END"
 
     def as_postgresql(self, compiler: Any, connection: Any, **extra: Any) -> Any:
-        paths = [f"{{0,{self.key}}}", f"{{{self.key}}}"]
+        # By `-> 0` and not by a path, which would take the key "0" of an object for the first of a list.
+        places = [f"%(expressions)s -> 0 -> '{self.key}'", f"%(expressions)s -> '{self.key}'"]
         if self.key == "error":
-            paths += ["{0}", "{}"]
+            places += ["%(expressions)s -> 0", "%(expressions)s"]
         branches = "".join(
-            f" WHEN jsonb_typeof(%(expressions)s #> '{path}') = 'string' THEN left(%(expressions)s #>> '{path}', 200)"
-            for path in paths
+            f" WHEN jsonb_typeof({place}) = 'string' THEN left(({place}) #>> '{{}}', 200)" for place in places
         )
         return self.as_sql(compiler, connection, template=f"(CASE{branches} ELSE '' END)", **extra)
 
@@ -112,9 +113,11 @@ class IsInstant(Func):
 
     def as_sqlite(self, compiler: Any, connection: Any, **extra: Any) -> Any:
         # With a modifier datetime() normalises 31 February away; fractions apart, since it would round them.
+        # Texts sort as moments only in one zone, so that an offset other than UTC's is no moment here.
         template = (
             "(datetime(substr(%(expressions)s, 1, 19), '+0 days') IS substr(%(expressions)s, 1, 19)"
-            " AND (julianday(%(expressions)s) IS NULL) = (%(expressions)s IS NULL))"
+            " AND (julianday(%(expressions)s) IS NULL) = (%(expressions)s IS NULL)"
+            " AND (substr(%(expressions)s, 20) GLOB '*[-+]*' AND %(expressions)s NOT GLOB '*+00:00') IS NOT 1)"
         )
         return self.as_sql(compiler, connection, template=template, **extra)
 

@@ -20,6 +20,7 @@ from .expressions import ContainsIgnoringAsciiCase
 NANO = Decimal("1e-9")
 MAX_USD = Decimal(1_000_000)
 MAX_DEPTH = 20
+_BIGGEST = 2**63 - 1
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 _CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 
@@ -35,7 +36,8 @@ def clean_text(text: str, max_length: int | None = None) -> str:
 
     NUL and lone surrogates become U+FFFD; what is longer than `max_length` is cut and ends in `…`.
     """
-    text = _UNSTORABLE.sub("\ufffd", text)
+    if not text.isascii() or "\x00" in text:
+        text = _UNSTORABLE.sub("\ufffd", text)
     if max_length is not None and len(text) > max_length:
         text = text[: max_length - 1] + "…"
     return text
@@ -91,6 +93,8 @@ class CleanTextField(_NotingField, models.CharField):
     """Text without what a database or a browser chokes on, never longer than `max_length`."""
 
     def get_prep_value(self, value: Any) -> Any:
+        if hasattr(value, "resolve_expression"):
+            return value
         value = super().get_prep_value(value)
         if isinstance(value, str):
             return clean_text(value, self.max_length)
@@ -149,7 +153,8 @@ class UsdField(models.Field):
         if value is None or hasattr(value, "resolve_expression"):
             return value
         usd = self.to_python(value)
-        return None if usd is None else int(usd.scaleb(9))
+        # No column holds more: such a cost is refused by the bounds, and no run is found beyond it.
+        return None if usd is None else max(-_BIGGEST, min(int(usd.scaleb(9)), _BIGGEST))
 
     def from_db_value(self, value: Any, expression: Any, connection: Any) -> Decimal | None:
         return None if value is None else Decimal(int(value)).scaleb(-9)

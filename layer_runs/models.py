@@ -136,9 +136,15 @@ class LayerRun(models.Model):
         """Save the run and, where its errors may have changed, the index over them."""
         self.complete()
         written = kwargs.get("update_fields")
+        if written is not None and {"tokens_input", "tokens_output"} & set(written):
+            written = kwargs["update_fields"] = {*written, "tokens_total"}
         using = kwargs.setdefault("using", router.db_for_write(type(self), instance=self))
+        notes = self.__dict__.get("notes")
+        notes_are_written = notes is not None if written is None else "notes" in written
         with transaction.atomic(using=using):
             super().save(*args, **kwargs)
+            if not notes_are_written and self.__dict__.get("notes") is not notes:
+                super().save(using=using, update_fields=["notes"])
             if written is None or {"errors", "started_at"} & set(written):
                 ErrorLine.objects.using(using).rewrite([self])
 
@@ -149,7 +155,9 @@ class LayerRun(models.Model):
 
     def note_altered(self, field: str, how: str) -> None:
         """Remember that a field could not be kept as it came."""
-        self.notes = {**self.notes, "altered": {**self.notes.get("altered", {}), field: how}}
+        notes = self.notes if isinstance(self.notes, dict) else {"notes": self.notes} if self.notes else {}
+        altered = notes.get("altered")
+        self.notes = notes | {"altered": (altered if isinstance(altered, dict) else {}) | {field: how}}
 
     def read_errors(self, start: int = 0, stop: int | None = None) -> Iterator[RunError]:
         """Yield the errors as they can be read, whatever shape the JSON has."""

@@ -14,11 +14,13 @@ from django.utils.translation import ngettext
 from .. import formatting
 from ..columns import silence
 from ..errors import RunError
+from ..fields import clean_text
 from ..models import LayerRun, Status
 
 ERRORS_PER_PAGE = 50
 CALLS_SHOWN = 100
 ERROR_TEXT_SHOWN = 4_000
+TITLE_SHOWN = 200
 NEIGHBOURS = 2
 
 
@@ -38,9 +40,15 @@ class ErrorGroup:
         return len(self.error.message) > ERROR_TEXT_SHOWN
 
     @property
+    def title(self) -> str:
+        if self.error.odd:
+            return _("In an unexpected shape, shown as it is")
+        return clean_text(self.error.title, TITLE_SHOWN)
+
+    @property
     def says_more(self) -> bool:
         """Whether the whole text holds more than its title does."""
-        return self.error.message.strip().removesuffix(".").casefold() != self.error.title.casefold()
+        return self.error.message.strip().removesuffix(".").casefold() != self.title.casefold()
 
 
 def error_groups(errors: Iterable[RunError]) -> list[ErrorGroup]:
