@@ -15,6 +15,7 @@ from django.utils.translation import gettext_lazy
 from . import export, formatting
 from .access import admin_link
 from .columns import Look
+from .filters import LayerRunFilterSet
 from .lenses import run as run_lens
 from .lenses import runs as runs_lens
 from .models import LayerRun
@@ -73,7 +74,7 @@ class RunListView(SelectionPage):
         total = context["totals"]["total"]
         table.paginator = RunPaginator(table.rows, per_page, count=total)
         table.page = page = table.paginator.page(table.paginator.nearest(wanted))
-        here = {"page": str(page.number)} if page.number > 1 else {}
+        self.here = {"page": str(page.number)} if page.number > 1 else {}
         context |= {
             "exports": [
                 (label, self.selection.link(reverse("layer_runs:export", args=[kind]))) for kind, label in EXPORTS
@@ -81,7 +82,6 @@ class RunListView(SelectionPage):
             "admin_url": self.admin_url(),
             "headers": list(table.headers(self.selection.link)),
             "page": page,
-            "page_parameters": here,
             "previous_url": self.selection.link(page=page.previous_page_number()) if page.has_previous() else "",
             "next_url": self.selection.link(page=page.next_page_number()) if page.has_next() else "",
         }
@@ -102,7 +102,7 @@ class RunListView(SelectionPage):
         response = super().render_to_response(context, **kwargs)
         if self.request.htmx:
             # The address bar says what the server understood: no blanks, no defaults, no mistakes.
-            response["HX-Push-Url"] = self.selection.link(**context.get("page_parameters", {}))
+            response["HX-Push-Url"] = self.selection.link(**self.here)
         return response
 
     def admin_url(self) -> str:
@@ -111,7 +111,7 @@ class RunListView(SelectionPage):
         return self.selection.link(listing, **dict.fromkeys(self.selection.carried)) if listing else ""
 
     def detail_link(self, run: LayerRun) -> str:
-        return self.selection.link(reverse("layer_runs:detail", args=[run.pk]))
+        return self.selection.link(reverse("layer_runs:detail", args=[run.pk]), **self.here)
 
 
 class StatsView(SelectionPage):
@@ -124,7 +124,14 @@ class StatsView(SelectionPage):
 
 
 class RunPage(PageView):
-    """A page about one run."""
+    """A page about one run. Its links carry the list it was opened from: selection, sort and page."""
+
+    @cached_property
+    def selection(self) -> LayerRunFilterSet:
+        selection = super().selection
+        given = self.request.GET
+        selection.carried = {name: given[name] for name in ("sort", "per_page", "page") if name in given}
+        return selection
 
     @cached_property
     def run(self) -> LayerRun:
