@@ -167,9 +167,8 @@ class LayerRunAdmin(admin.ModelAdmin):
 
     @admin.display(description=_("errors"))
     def error_texts(self, run: LayerRun) -> str:
-        # The page's own fragment: escaped once, and the first of many rather than all of them.
         context = {"run": run, "errors": run_lens.error_page(run)}
-        return render_to_string("layer_runs/_errors.html", context) if run.error_count else formatting.NOTHING
+        return render_to_string("layer_runs/_admin_errors.html", context) if run.error_count else formatting.NOTHING
 
     @admin.action(description=_("Export selected runs as CSV"))
     def export_csv(self, request: HttpRequest, queryset: QuerySet) -> HttpResponseBase:

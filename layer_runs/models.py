@@ -61,7 +61,7 @@ class LayerRun(models.Model):
         expression=MillisecondsBetween("started_at", "completed_at"),
         output_field=models.BigIntegerField(null=True),
         db_persist=True,
-        verbose_name=_("duration"),
+        verbose_name=_("duration in ms"),
     )
     status = CleanTextField(max_length=32, default=Status.RUNNING, db_default=Status.RUNNING)
     targets_matched = models.PositiveIntegerField(default=0, db_default=0)
