@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
 from datetime import datetime
+from decimal import Decimal
 from typing import Any, Self
 
 from django.db import connections, models, transaction
-from django.db.models import Count, Q, Sum
+from django.db.models import Count, Q, Sum, Value
+from django.db.models.functions import Coalesce
+from django.db.models.lookups import Exact
 
 from .errors import read_errors
 from .windows import EVER, Window
@@ -15,6 +18,10 @@ from .windows import EVER, Window
 # What no list needs and what can be large: read only where one run is shown.
 EVIDENCE = ("errors", "notes")
 BATCH = 500
+
+
+def batched(runs: list[models.Model]) -> Iterator[list[models.Model]]:
+    return (runs[start : start + BATCH] for start in range(0, len(runs), BATCH))
 
 
 class LayerRunQuerySet(models.QuerySet["LayerRun"]):
@@ -54,7 +61,9 @@ class LayerRunQuerySet(models.QuerySet["LayerRun"]):
         )
 
     def same_layer_as(self, run: models.Model) -> Self:
-        return self.filter(layer_name=run.layer_name, source=run.source)
+        # The source inside an expression: a planner without statistics would else take its index for as
+        # good as the layer's, and walk past the runs of every other layer.
+        return self.filter(Exact(Coalesce("source", Value("")), run.source), layer_name=run.layer_name)
 
     def before(self, run: models.Model) -> Self:
         """Runs of the same layer and source that started earlier, the nearest first."""
@@ -71,6 +80,7 @@ class LayerRunQuerySet(models.QuerySet["LayerRun"]):
 
         `cost` is a Decimal of US dollars; every figure is 0 when there is nothing to add.
         """
+        statuses = list(statuses)
         sums = self.order_by().aggregate(
             total=Count("pk"),
             insights=Sum("insights_created"),
@@ -79,8 +89,10 @@ class LayerRunQuerySet(models.QuerySet["LayerRun"]):
             unpriced=Sum("unpriced_tokens"),
             **{status: Count("pk", filter=Q(status=status)) for status in statuses},
         )
-        sums = {name: value or 0 for name, value in sums.items()}
-        return sums | {"other": sums["total"] - sum(sums[status] for status in statuses)}
+        cost = sums.pop("cost") or Decimal(0)
+        # PostgreSQL adds bigints up to a numeric.
+        sums = {name: int(value or 0) for name, value in sums.items()}
+        return sums | {"cost": cost, "other": sums["total"] - sum(sums[status] for status in statuses)}
 
     def values_of(self, field: str, limit: int = 500) -> list[str]:
         """Return the distinct values of an indexed text column, sorted, by hopping over its index.
@@ -106,6 +118,10 @@ class LayerRunQuerySet(models.QuerySet["LayerRun"]):
             run.complete()
         with transaction.atomic(using=self.db):
             created = super().bulk_create(runs, *args, **kwargs)
+            if kwargs.get("ignore_conflicts") or kwargs.get("update_conflicts"):
+                # What is stored now need not be what was given.
+                stored = self.model._base_manager.using(self.db).only("errors", "started_at")
+                runs = [run for part in batched(runs) for run in stored.filter(pk__in=[run.pk for run in part])]
             self._error_lines().rewrite(runs)
         return created
 
@@ -131,8 +147,8 @@ class ErrorLineQuerySet(models.QuerySet["ErrorLine"]):
         """Replace the lines of these runs by what their errors say now."""
         runs = list(runs)
         with transaction.atomic(using=self.db):
-            for start in range(0, len(runs), BATCH):
-                self.filter(run__in=[run.pk for run in runs[start : start + BATCH]]).delete()
+            for part in batched(runs):
+                self.filter(run__in=[run.pk for run in part]).delete()
             lines = (self._line(run, error) for run in runs for error in read_errors(run.errors))
             self.bulk_create(lines, batch_size=BATCH)
 
