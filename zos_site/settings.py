@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import dj_database_url
 from django.core.exceptions import ImproperlyConfigured
@@ -31,6 +32,12 @@ if not SECRET_KEY:
     )
 ALLOWED_HOSTS = env_list("DJANGO_ALLOWED_HOSTS", "localhost,127.0.0.1,[::1]")
 CSRF_TRUSTED_ORIGINS = env_list("DJANGO_CSRF_TRUSTED_ORIGINS")
+
+# Off for `make run`, which serves plain HTTP on this machine: a Secure cookie would never come back there.
+HTTPS = env_bool("DJANGO_HTTPS")
+SECURE_SSL_REDIRECT = SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = HTTPS
+SECURE_HSTS_SECONDS = 31_536_000 if HTTPS else 0
+SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if HTTPS else None
 
 INSTALLED_APPS = [
     "layer_runs",
@@ -79,11 +86,24 @@ SQLITE_OPTIONS = {
     "timeout": 20,
     "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;",
 }
-DATABASES = {"default": dj_database_url.config(default=f"sqlite:///{STATE_DIR / 'site.sqlite3'}")}
-if DATABASES["default"]["ENGINE"].endswith("sqlite3"):
-    DATABASES["default"]["OPTIONS"] = SQLITE_OPTIONS | DATABASES["default"].get("OPTIONS", {})
-else:
-    DATABASES["default"] |= {"CONN_MAX_AGE": 600, "CONN_HEALTH_CHECKS": True}
+
+
+def database(url: str) -> dict[str, Any]:
+    """Return Django's settings for a database URL; what its query says wins over what is said here."""
+    if not url:
+        STATE_DIR.mkdir(exist_ok=True)
+        return {"ENGINE": "django.db.backends.sqlite3", "NAME": STATE_DIR / "site.sqlite3", "OPTIONS": SQLITE_OPTIONS}
+    try:
+        settings: dict[str, Any] = dict(dj_database_url.parse(url))
+    except ValueError as error:
+        # Not the URL itself: it holds a password, and this line ends in logs.
+        raise ImproperlyConfigured(f"DATABASE_URL is not understood: {error}") from None
+    if settings["ENGINE"].endswith("sqlite3"):
+        return settings | {"OPTIONS": SQLITE_OPTIONS | settings.get("OPTIONS", {})}
+    return settings | {"CONN_MAX_AGE": 600, "CONN_HEALTH_CHECKS": True}
+
+
+DATABASES = {"default": database(os.environ.get("DATABASE_URL", ""))}
 
 AUTH_PASSWORD_VALIDATORS = [
     {"NAME": f"django.contrib.auth.password_validation.{name}"}
@@ -110,6 +130,19 @@ STORAGES = {
         if DEBUG
         else "whitenoise.storage.CompressedManifestStaticFilesStorage"
     },
+}
+# What went wrong goes to stderr, DEBUG or not: a 500 that leaves no trace cannot be mended.
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {"line": {"format": "{asctime} {levelname} {name}: {message}", "style": "{"}},
+    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "loggers": {
+        "django": {"handlers": ["console"], "level": "WARNING", "propagate": False},
+        # An address that is not there is the visitor's business.
+        "django.request": {"level": "ERROR"},
+    },
+    "root": {"handlers": ["console"], "level": "WARNING"},
 }
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
