@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-from django.contrib import admin
+from django.contrib import admin, messages
 from django.contrib.admin.views.main import ChangeList
 from django.db.models import F, OrderBy, QuerySet
 from django.http import HttpRequest, HttpResponseBase, QueryDict
@@ -18,7 +18,7 @@ from .access import VIEW_DETAILS
 from .columns import Look, RunColumn
 from .filters import LayerRunFilterSet
 from .lenses import run as run_lens
-from .models import LayerRun
+from .models import ErrorLine, LayerRun, LlmCall
 from .tables import LayerRunTable
 from .windows import PERIODS
 
@@ -26,8 +26,10 @@ from .windows import PERIODS
 def selection_of(given: dict[str, list[str]], runs: QuerySet) -> LayerRunFilterSet:
     """Return the selection of these parameters; the admin starts with all of time, the monitor with a week."""
     data = QueryDict(mutable=True)
-    for name, values in ({"period": ["all"]} | {name: values for name, values in given.items() if values}).items():
+    for name, values in given.items():
         data.setlist(name, values)
+    if data.get("period") not in PERIODS:
+        data["period"] = "all"
     return LayerRunFilterSet(data, runs)
 
 
@@ -55,6 +57,17 @@ class PeriodFilter(SelectionFilter):
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
         return [(value, label) for value, label in PERIODS.items() if value != "all"]
+
+    def choices(self, changelist: ChangeList) -> Iterator[dict[str, Any]]:
+        # A range goes before a period, so that choosing a period has to end it.
+        for choice in super().choices(changelist):
+            chosen = QueryDict(choice["query_string"].removeprefix("?"), mutable=True)
+            for name in self.range:
+                chosen.pop(name, None)
+            yield choice | {
+                "query_string": f"?{chosen.urlencode()}",
+                "selected": choice["selected"] and not self.range,
+            }
 
     def queryset(self, request: HttpRequest, queryset: QuerySet) -> QuerySet:
         given = {self.parameter_name: self.given} | self.range
@@ -91,7 +104,9 @@ class RunChangeList(ChangeList):
     def get_ordering(self, request: HttpRequest, queryset: QuerySet) -> list[Any]:
         """Say where NULLs go: the two databases differ when nobody does."""
         order = super().get_ordering(request, queryset)
-        nullable = {field.name for field in LayerRun._meta.concrete_fields if field.null}
+        # A generated column's own `null` says nothing: what it makes has it.
+        fields = LayerRun._meta.concrete_fields
+        nullable = {field.name for field in fields if getattr(field, "output_field", field).null}
         return [_nulls_last(key) if key.removeprefix("-") in nullable else key for key in order]
 
 
@@ -167,7 +182,8 @@ class LayerRunAdmin(admin.ModelAdmin):
 
     @admin.display(description=_("errors"))
     def error_texts(self, run: LayerRun) -> str:
-        context = {"run": run, "errors": run_lens.error_page(run)}
+        errors_url = reverse("layer_runs:run_errors", args=[run.pk]) + "?"
+        context = {"run": run, "errors": run_lens.error_page(run), "errors_url": errors_url}
         return render_to_string("layer_runs/_admin_errors.html", context) if run.error_count else formatting.NOTHING
 
     @admin.action(description=_("Export selected runs as CSV"))
@@ -180,9 +196,24 @@ class LayerRunAdmin(admin.ModelAdmin):
 
     def _export(self, request: HttpRequest, queryset: QuerySet, kind: str) -> HttpResponseBase:
         with_details = request.user.has_perm(VIEW_DETAILS)
-        return export.response(queryset.newest_first(), kind, with_details=with_details)
+        # The list defers what is large; here that would be two queries a run.
+        return export.response(queryset.defer(None).newest_first(), kind, with_details=with_details)
+
+    def get_deleted_objects(self, objs: Iterable[LayerRun], request: HttpRequest) -> tuple[Any, ...]:
+        # Errors and calls go with their run and are counted: listed, they would say what only some may read.
+        runs = list(objs)
+        counts = {
+            model._meta.verbose_name_plural: model.objects.filter(run__in=objs).count()
+            for model in (LlmCall, ErrorLine)
+        }
+        refused = set() if self.has_delete_permission(request) else {LayerRun._meta.verbose_name}
+        return list(map(str, runs)), {LayerRun._meta.verbose_name_plural: len(runs)} | counts, refused, []
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponseBase:
         selection = selection_of(dict(request.GET.lists()), LayerRun.objects.all())
         monitor = {"monitor_url": selection.link(reverse("layer_runs:list"))}
+        if request.method == "GET":
+            for _name, label, message in LayerRunFilterSet(request.GET, LayerRun.objects.all()).complaints():
+                said = {"filter": label, "message": message}
+                messages.warning(request, _("%(filter)s: %(message)s This filter was left out.") % said)
         return super().changelist_view(request, (extra_context or {}) | monitor)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta, tzinfo
+from functools import lru_cache
 from typing import Any
 
 import django_tables2 as tables
@@ -31,6 +32,7 @@ class Look:
         return cls(timezone.now(), timezone.get_default_timezone())
 
 
+@lru_cache(maxsize=64)
 def badge(status: str) -> str:
     """Return a status as an icon and its word; an unknown one keeps its own word."""
     icon = status if status in Status.values else "other"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any, Self
 from urllib.parse import urlencode
 
@@ -97,6 +97,10 @@ class LayerRunFilterSet(django_filters.FilterSet):
         self.now = now or timezone.now()
         # What a page adds to the links of the selection: its sort and page size.
         self.carried: dict[str, str] = {}
+
+    def get_form_class(self) -> type[SelectionForm]:
+        # The fields follow from the class alone; django-filter would build a form class at every request.
+        return _form_class(type(self))
 
     # -- query string to queryset
 
@@ -200,3 +204,8 @@ class LayerRunFilterSet(django_filters.FilterSet):
     def _given(self, name: str) -> list[str]:
         value = self.values[name]
         return list(value) if isinstance(value, list) else [self.data.get(name, "").strip()]
+
+
+@cache
+def _form_class(selection: type[LayerRunFilterSet]) -> type[SelectionForm]:
+    return super(LayerRunFilterSet, selection({}, LayerRun.objects.none())).get_form_class()

@@ -16,11 +16,27 @@ from .models import LayerRun, Status
 class ValuesField(forms.MultipleChoiceField):
     """Any of the values in the data. A value that is not there is a question too: its answer is no runs."""
 
+    # Every link of a page repeats them all: what one address asks for must stay a page.
+    MAX_VALUES = 50
+    MAX_LENGTH = 200
+    default_error_messages = {
+        "too_many": _("No more than %(number)s values at once."),
+        "too_long": _("A value has no more than %(number)s characters."),
+    }
+
     def valid_value(self, value: str) -> bool:
         return True
 
     def to_python(self, value: Any) -> list[str]:
-        return [item for item in dict.fromkeys(super().to_python(value)) if item]
+        values = [item for item in dict.fromkeys(super().to_python(value)) if item]
+        if len(values) > self.MAX_VALUES:
+            raise self._refusal("too_many", self.MAX_VALUES)
+        if any(len(item) > self.MAX_LENGTH for item in values):
+            raise self._refusal("too_long", self.MAX_LENGTH)
+        return values
+
+    def _refusal(self, code: str, number: int) -> forms.ValidationError:
+        return forms.ValidationError(self.error_messages[code], code=code, params={"number": number})
 
 
 class StatusField(ValuesField):

@@ -100,7 +100,12 @@ class LayerRun(models.Model):
         indexes = [
             models.Index(F("started_at").desc(), F("id").desc(), name="layerrun_started"),
             models.Index("layer_name", F("started_at").desc(), F("id").desc(), name="layerrun_layer"),
-            models.Index("status", F("started_at").desc(), F("id").desc(), name="layerrun_status"),
+            # Wide, so that the totals of a period are read from the index alone: they are half of what a page costs.
+            models.Index(
+                *("status", F("started_at").desc(), F("id").desc()),
+                *("insights_created", "tokens_total", "estimated_cost_usd", "unpriced_tokens"),
+                name="layerrun_status",
+            ),
             models.Index("layer_name", "status", F("started_at").desc(), F("id").desc(), name="layerrun_layer_status"),
             models.Index("model_name", F("started_at").desc(), F("id").desc(), name="layerrun_model"),
             models.Index("layer_name", "layer_hash", F("started_at").desc(), F("id").desc(), name="layerrun_version"),

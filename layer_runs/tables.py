@@ -8,6 +8,7 @@ from typing import Any
 import django_tables2 as tables
 from django.core.paginator import Paginator
 from django.db.models import QuerySet
+from django.utils.html import format_html
 from django.utils.translation import gettext_lazy as _
 
 from . import formatting
@@ -80,12 +81,12 @@ class LayerRunTable(tables.Table):
                     head["aria_sort"] = "ascending" if self.sort == ascending else "descending"
             yield head
 
-    def lines(self) -> Iterator[tuple[LayerRun, list[tuple[str, str]]]]:
-        """Yield each run of the page with its cells, ready to print: one plain loop is most of a page's speed."""
-        columns = [(bound.column, bound.column.css) for bound in self.columns]
-        for row in self.page.object_list:
-            run = row.record
-            yield run, [(css, column.html(run, self.look)) for column, css in columns]
+    def lines(self) -> Iterator[tuple[LayerRun, str]]:
+        """Yield each run of the page with its cells, formatted a row at once: that is most of a page's speed."""
+        columns = [bound.column for bound in self.columns]
+        cells = "".join(f'<td role="cell" class="{column.css}">{{}}</td>' for column in columns)
+        for run in self.page.object_list.data:
+            yield run, format_html(cells, *(column.html(run, self.look) for column in columns))
 
 
 class RunPaginator(Paginator):
@@ -97,7 +98,8 @@ class RunPaginator(Paginator):
 
     def nearest(self, wanted: str) -> int:
         try:
-            number = int(wanted)
+            # Ten digits are beyond any page; Python refuses to read thousands of them.
+            number = int(wanted.strip()[:10])
         except ValueError:
             return 1
         return min(max(number, 1), self.num_pages)

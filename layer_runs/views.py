@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
+from urllib.parse import urlsplit
 
 from django.core.serializers.json import DjangoJSONEncoder
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBadRequest, HttpResponseBase, JsonResponse
@@ -29,6 +30,9 @@ EXPORTS = (("csv", "CSV"), ("json", gettext_lazy("JSON lines")))
 class SelectionPage(PageView):
     """A lens: the filters, and below them what the selection holds."""
 
+    # What the address of the page says besides its selection.
+    here: dict[str, str] = {}
+
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
         selection = self.selection
         totals = runs_lens.totals(selection.qs)
@@ -47,6 +51,15 @@ class SelectionPage(PageView):
             zone=str(self.look.zone),
             **kwargs,
         )
+
+    def render_to_response(self, context: dict[str, Any], **kwargs: Any) -> HttpResponse:
+        response = super().render_to_response(context, **kwargs)
+        htmx = self.request.htmx
+        # Not where a dashboard of the host's own asks for the fragment: that page keeps its address.
+        if htmx and urlsplit(htmx.current_url_abs_path or self.request.path).path == self.request.path:
+            # The address bar says what the server understood: no blanks, no defaults, no mistakes.
+            response["HX-Push-Url"] = self.selection.link(**self.here)
+        return response
 
 
 class RunListView(SelectionPage):
@@ -70,7 +83,7 @@ class RunListView(SelectionPage):
             self.selection.carried["per_page"] = str(per_page)
         context = super().get_context_data(table=table, **kwargs)
 
-        wanted = self.request.GET.get("page", "1")
+        wanted = self.request.GET.get("page") or "1"
         total = context["totals"]["total"]
         table.paginator = RunPaginator(table.rows, per_page, count=total)
         table.page = page = table.paginator.page(table.paginator.nearest(wanted))
@@ -98,20 +111,21 @@ class RunListView(SelectionPage):
             context["none_yet"] = not context["ways_on"] and not LayerRun.objects.exists()
         return context
 
-    def render_to_response(self, context: dict[str, Any], **kwargs: Any) -> HttpResponse:
-        response = super().render_to_response(context, **kwargs)
-        if self.request.htmx:
-            # The address bar says what the server understood: no blanks, no defaults, no mistakes.
-            response["HX-Push-Url"] = self.selection.link(**self.here)
-        return response
-
     def admin_url(self) -> str:
-        """Return the same selection in the built-in admin, which has a sort of its own."""
-        listing = admin_link("changelist")
-        return self.selection.link(listing, **dict.fromkeys(self.selection.carried)) if listing else ""
+        """Return the same selection in the built-in admin, which has a sort of its own and starts with all of time."""
+        listing, period = admin_link("changelist"), self.selection.named_period
+        changes = dict.fromkeys(self.selection.carried) | {"period": [period] if period not in ("", "all") else None}
+        return self.selection.link(listing, **changes) if listing else ""
 
     def detail_link(self, run: LayerRun) -> str:
-        return self.selection.link(reverse("layer_runs:detail", args=[run.pk]), **self.here)
+        before, after = self.around_id
+        return f"{before}{run.pk}{after}"
+
+    @cached_property
+    def around_id(self) -> tuple[str, str]:
+        """The links of a page's rows differ in the id alone, which is fit for a URL as it is."""
+        before, _id, after = self.selection.link(reverse("layer_runs:detail", args=["@"]), **self.here).partition("@")
+        return before, after
 
 
 class StatsView(SelectionPage):
@@ -119,18 +133,20 @@ class StatsView(SelectionPage):
 
     url_name = "layer_runs:stats"
     template_name = "layer_runs/stats.html"
-    fragment_template_name = "layer_runs/_stats.html"
+    fragment_template_name = "layer_runs/_totals.html"
     fragment_id = "run-stats"
 
 
 class RunPage(PageView):
     """A page about one run. Its links carry the list it was opened from: selection, sort and page."""
 
+    carries: tuple[str, ...] = ("sort", "per_page", "page")
+
     @cached_property
     def selection(self) -> LayerRunFilterSet:
         selection = super().selection
         given = self.request.GET
-        selection.carried = {name: given[name] for name in ("sort", "per_page", "page") if name in given}
+        selection.carried = {name: given[name] for name in self.carries if name in given}
         return selection
 
     @cached_property
@@ -138,7 +154,11 @@ class RunPage(PageView):
         return get_object_or_404(LayerRun, pk=self.kwargs["pk"])
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
-        return super().get_context_data(run=self.run, run_url=self.link_to(self.run), **kwargs)
+        errors_url = self.selection.link(reverse("layer_runs:run_errors", args=[self.run.pk]), page=None)
+        here = {"run": self.run, "run_url": self.link_to(self.run)}
+        # Ready for one more parameter: the page of the errors, or the position of one.
+        here["errors_url"] = f"{errors_url}{'&' if '?' in errors_url else '?'}"
+        return super().get_context_data(**here, **kwargs)
 
     def link_to(self, run: LayerRun | None) -> str:
         """Return the page of a run, with the selection that its "back" leads to."""
@@ -167,6 +187,7 @@ class RunErrorsView(RunPage):
     """A run's errors page by page; `?position=3` is the whole text of one of them."""
 
     needs_details = True
+    carries = ("sort", "per_page")  # `page` is one of the errors here
     template_name = "layer_runs/errors_of_run.html"
     fragment_template_name = "layer_runs/_errors.html"
     fragment_id = "run-errors"

@@ -86,7 +86,9 @@
     drawer.addEventListener("close", () => {
       markOpenRow();
       drawer.replaceChildren();
-      if (!closing && opener) {
+      // After a step back of the browser's own there is none left to take.
+      if (closing) closing = false;
+      else if (opener) {
         closing = true;
         history.back();
       }
@@ -99,11 +101,9 @@
     addEventListener("popstate", (event) => {
       if (!drawer.open && !closing) return;
       event.stopImmediatePropagation();
-      if (drawer.open) {
-        closing = true;
-        drawer.close();
-      }
-      closing = false;
+      // close() is heard of later: until then `closing` has to stand.
+      closing = drawer.open;
+      drawer.close();
     }, { capture: true });
   }
 

@@ -1,0 +1,233 @@
+"""Who may see what, on every address there is."""
+
+from __future__ import annotations
+
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+from django.contrib.admin import AdminSite
+from django.db import connection, connections
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
+from django.urls import include, path, resolve, reverse
+
+from layer_runs import urls
+from layer_runs.admin import LayerRunAdmin
+from layer_runs.models import LayerRun
+from layer_runs.tests.conftest import client_of
+from layer_runs.tests.factories import LayerRunFactory, LlmCallFactory, StaffFactory
+
+# A site of the host's own, in place of the built-in one; the tests that use it make this module their urlconf.
+desk = AdminSite(name="desk")
+urlpatterns = [path("desk/", desk.urls), path("runs/", include("layer_runs.urls"))]
+
+PRIVATE = "what-a-stranger-said"
+# An address for every pattern: what is not here fails the test that walks them.
+ARGUMENTS = {
+    "list": [()],
+    "stats": [()],
+    "export": [("csv",), ("json",)],
+    "detail": [("run",)],
+    "run_errors": [("run",)],
+    "raw": [("run",)],
+}
+NEEDS_DETAILS = ("run_errors", "raw")
+EVERY = [(name, arguments) for name, several in ARGUMENTS.items() for arguments in several]
+each_address = pytest.mark.parametrize(("name", "arguments"), EVERY, ids=lambda value: str(value))
+HTMX = {"HX-Request": "true"}
+
+
+def address(name: str, arguments: tuple[str, ...]) -> str:
+    return reverse(f"layer_runs:{name}", args=arguments)
+
+
+@pytest.fixture(autouse=True)
+def run(db) -> LayerRun:
+    errors = [{"topic": PRIVATE, "error": f"{PRIVATE} failed", "node": PRIVATE}]
+    run = LayerRunFactory(id="run", status="failed", errors=errors, notes={"original_id": PRIVATE})
+    LlmCallFactory(run=run, topic=PRIVATE, error_message=PRIVATE)
+    return run
+
+
+@pytest.fixture
+def own_admin(settings):
+    """Let the host use an admin site of its own, which shows runs too or not."""
+
+    def use(*, shows_runs: bool) -> None:
+        if shows_runs:
+            desk.register(LayerRun, LayerRunAdmin)
+        urlpatterns[0] = path("desk/", desk.urls)
+        settings.ROOT_URLCONF = __name__
+        settings.LAYER_RUNS = {"ADMIN_SITE": f"{__name__}.desk"}
+
+    yield use
+    desk._registry.clear()
+
+
+def test_there_is_an_address_here_for_every_pattern():
+    assert {pattern.name for pattern in urls.urlpatterns} == set(ARGUMENTS)
+
+
+@each_address
+def test_a01_a_stranger_is_sent_to_the_login_and_back(name, arguments):
+    url = address(name, arguments) + "?status=failed&q=a"
+    answer = Client().get(url)
+    assert answer.status_code == 302
+    there = urlsplit(answer["Location"])
+    assert there.path == reverse("admin:login")
+    assert parse_qs(there.query) == {"next": [url]}
+    assert PRIVATE.encode() not in answer.content
+
+
+@each_address
+def test_a05_an_htmx_request_of_a_stranger_sends_the_whole_page_to_the_login(name, arguments):
+    here = "/layer-runs/?status=failed&q=a%26b"
+    headers = HTMX | {"HX-Current-URL": f"http://testserver{here}", "HX-Target": "run-results"}
+    answer = Client().get(address(name, arguments), headers=headers)
+    assert answer.status_code == 401
+    assert answer.content == b""
+    there = urlsplit(answer["HX-Redirect"])
+    assert there.path == reverse("admin:login")
+    # The page that asked and not the fragment it asked for.
+    assert parse_qs(there.query) == {"next": [here]}
+
+
+@pytest.mark.parametrize(
+    "elsewhere", ["https://evil.example/x", "//evil.example", "javascript:x", "http://testserver//evil.example/"]
+)
+def test_a11_the_login_leads_back_to_nowhere_else(client, elsewhere):
+    answer = Client().get(reverse("layer_runs:list"), headers=HTMX | {"HX-Current-URL": elsewhere})
+    user = StaffFactory()
+    user.set_password("correct horse")
+    user.save()
+    entered = client.post(answer["HX-Redirect"], {"username": user.username, "password": "correct horse"})
+    assert entered.status_code == 302
+    assert urlsplit(entered["Location"]).netloc == ""
+    assert not entered["Location"].startswith("//")
+
+
+@each_address
+@pytest.mark.parametrize("headers", [{}, HTMX], ids=["page", "htmx"])
+@pytest.mark.parametrize(
+    "user",
+    [
+        {"is_staff": False},
+        {"can": []},
+        {"can": ["view_run_details"]},
+        {"can": ["change_layerrun", "delete_layerrun", "add_layerrun"]},
+    ],
+    ids=str,
+)
+def test_a02_it_refuses_whoever_lacks_the_right(name, arguments, headers, user):
+    answer = client_of(StaffFactory(**user)).get(address(name, arguments), headers=headers)
+    assert answer.status_code == 403
+    assert PRIVATE.encode() not in answer.content
+
+
+@each_address
+def test_a21_it_refuses_an_account_that_was_closed_while_it_was_in(name, arguments):
+    user = StaffFactory()
+    client = client_of(user)
+    assert client.get(address(name, arguments)).status_code == 200
+    user.is_active = False
+    user.save()
+    assert client.get(address(name, arguments)).status_code == 302
+
+
+@each_address
+def test_it_lets_staff_in_who_may_view_runs_and_a_superuser(name, arguments):
+    for user in (StaffFactory(), StaffFactory(can=[], is_superuser=True)):
+        assert client_of(user).get(address(name, arguments)).status_code == 200
+
+
+@each_address
+@pytest.mark.parametrize("headers", [{}, HTMX | {"HX-Target": "run-detail"}], ids=["page", "htmx"])
+def test_it_says_nothing_of_what_runs_said_to_those_who_may_not_see_details(blind_client, name, arguments, headers):
+    answer = blind_client.get(address(name, arguments), headers=headers)
+    content = b"".join(answer) if answer.streaming else answer.content
+    assert PRIVATE.encode() not in content
+    assert answer.status_code == (403 if name in NEEDS_DETAILS else 200)
+
+
+def test_it_says_that_there_are_errors_to_those_who_may_not_read_them(blind_client, dom):
+    text = dom(blind_client.get(reverse("layer_runs:detail", args=["run"]))).text()
+    assert "1 error. Its text needs the permission to view run details." in text
+    page = dom(blind_client.get(reverse("layer_runs:list")))
+    assert "First error" not in page.text()
+    assert page.one("input[@name='q']").get("placeholder") == "Search run ids"
+
+
+def test_a_refusal_names_the_permission_that_is_missing(blind_client):
+    answer = blind_client.get(reverse("layer_runs:run_errors", args=["run"]))
+    assert "permission" in answer.content.decode()
+    answer = client_of(StaffFactory(can=[])).get(reverse("layer_runs:list"))
+    assert "Can view layer run" in answer.content.decode()
+
+
+@each_address
+@pytest.mark.parametrize("method", ["post", "put", "patch", "delete", "trace"])
+def test_q21_a03_it_answers_only_to_reading(staff_client, name, arguments, method):
+    answer = getattr(staff_client, method)(address(name, arguments))
+    assert answer.status_code == 405
+    assert "GET" in answer["Allow"]
+    assert LayerRun.objects.filter(pk="run").exists()
+
+
+@each_address
+def test_it_answers_to_head_as_to_get_without_a_body(staff_client, name, arguments):
+    answer = staff_client.head(address(name, arguments))
+    assert answer.status_code == 200
+    assert b"".join(answer) == b""
+
+
+@each_address
+def test_it_opens_no_transaction_to_read(name, arguments):
+    view = resolve(address(name, arguments)).func
+    assert "default" in view._non_atomic_requests
+
+
+@each_address
+def test_o8_it_works_where_the_host_wraps_its_requests_in_transactions(staff_client, name, arguments, monkeypatch):
+    monkeypatch.setitem(connections.settings["default"], "ATOMIC_REQUESTS", True)
+    with CaptureQueriesContext(connection) as queries:
+        assert staff_client.get(address(name, arguments)).status_code == 200
+        assert staff_client.get(reverse("admin:index")).status_code == 200
+    # The tests' own transaction makes a savepoint of each further one: the admin's page has it, ours does not.
+    begun = [number for number, query in enumerate(queries) if query["sql"].startswith("SAVEPOINT")]
+    assert len(begun) == 1
+    assert begun[0] > 0
+
+
+# -- a site of the host's own
+
+
+def test_it_sends_strangers_to_the_login_of_the_admin_site_in_use(own_admin):
+    own_admin(shows_runs=False)
+    assert Client().get("/runs/")["Location"] == "/desk/login/?next=/runs/"
+    assert Client().get("/runs/", headers=HTMX)["HX-Redirect"] == "/desk/login/?next=/runs/"
+
+
+def test_it_wears_the_admin_site_in_use(own_admin, staff_client, dom):
+    own_admin(shows_runs=True)
+    desk.site_header = "The front desk"
+    page = dom(staff_client.get("/runs/?status=failed"))
+    assert page.link("Home") == "/desk/"
+    assert page.link("Admin") == "/desk/layer_runs/layerrun/?status=failed&period=7d"
+    assert dom(staff_client.get("/runs/run/")).link("Open in the admin") == "/desk/layer_runs/layerrun/run/change/"
+    there = dom(staff_client.get("/desk/layer_runs/layerrun/?status=failed"))
+    assert there.link("Open in the monitor").startswith("/runs/?status=failed")
+
+
+def test_it_leads_to_no_admin_that_does_not_show_runs(own_admin, staff_client, dom):
+    own_admin(shows_runs=False)
+    page = dom(staff_client.get("/runs/"))
+    assert "/desk/layer_runs/" not in page.source
+    assert "Open in the admin" not in dom(staff_client.get("/runs/run/")).text()
+
+
+def test_it_refuses_in_the_clothes_of_the_admin_site_in_use(own_admin):
+    own_admin(shows_runs=False)
+    answer = client_of(StaffFactory(can=[])).get("/runs/")
+    assert answer.status_code == 403
+    assert b'href="/admin/' not in answer.content
+    assert b'href="/desk/' in answer.content
