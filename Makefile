@@ -34,7 +34,7 @@ lint: .venv/.tests
 test-sqlite: .venv/.tests
 	env -u DATABASE_URL $(PY) -m pytest -q -m "not browser" --cov --cov-report=term
 	$(PY) -m coverage report --fail-under=100 \
-		--include='layer_runs/sources/*,layer_runs/management/commands/import_zos.py'
+		--include='layer_runs/sources/*,layer_runs/importing.py,layer_runs/management/commands/import_zos.py'
 
 test-postgres: .venv/.tests
 	.ci/with-postgres $(PY) -m pytest -q -m "not browser"

@@ -209,6 +209,14 @@ class LayerRunAdmin(admin.ModelAdmin):
         refused = set() if self.has_delete_permission(request) else {LayerRun._meta.verbose_name}
         return list(map(str, runs)), {LayerRun._meta.verbose_name_plural: len(runs)} | counts, refused, []
 
+    def change_view(
+        self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
+    ) -> HttpResponseBase:
+        # What list this was opened from, as the admin itself remembers it.
+        given = QueryDict(request.GET.get("_changelist_filters", ""))
+        monitor = {"monitor_query": selection_of(dict(given.lists()), LayerRun.objects.all()).link("") if given else ""}
+        return super().change_view(request, object_id, form_url, (extra_context or {}) | monitor)
+
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponseBase:
         selection = selection_of(dict(request.GET.lists()), LayerRun.objects.all())
         monitor = {"monitor_url": selection.link(reverse("layer_runs:list"))}

@@ -26,6 +26,7 @@ class Look:
     now: datetime
     zone: tzinfo
     href: Callable[[LayerRun], str] = lambda run: ""
+    sees_errors: bool = True
 
     @classmethod
     def at_once(cls) -> Look:
@@ -41,7 +42,7 @@ def badge(status: str) -> str:
         '<svg class="lr-i" aria-hidden="true"><use href="#lr-{}"/></svg>{}</span>',
         status,
         icon,
-        status,
+        status or _("no status"),
     )
 
 
@@ -59,14 +60,12 @@ class RunColumn(tables.Column):
     css = ""
 
     def __init__(
-        self, text: Callable[[LayerRun, Look], str] | None = None, *, sort: bool = False, **extra: Any
+        self, text: Callable[[LayerRun, Look], str] = lambda run, look: "", *, sort: bool = False, **extra: Any
     ) -> None:
         super().__init__(orderable=sort, **extra)
         self._text = text
 
     def text(self, run: LayerRun, look: Look) -> str:
-        if self._text is None:
-            return str(getattr(run, self.accessor or self._name))
         return self._text(run, look)
 
     def html(self, run: LayerRun, look: Look) -> str:
@@ -121,7 +120,7 @@ class StatusColumn(RunColumn):
 class TargetsColumn(RunColumn):
     css = "lr-c-targets"
 
-    def text(self, run: LayerRun, look: Look) -> str:
+    def processed(self, run: LayerRun) -> str:
         if not run.targets_matched and not run.targets_processed:
             return _("none")
         return _("%(processed)s of %(matched)s") % {
@@ -129,15 +128,17 @@ class TargetsColumn(RunColumn):
             "matched": formatting.count(run.targets_matched),
         }
 
+    def failed(self, run: LayerRun) -> str:
+        return _("%s failed") % formatting.count(run.targets_skipped) if run.targets_skipped else ""
+
+    def text(self, run: LayerRun, look: Look) -> str:
+        return ", ".join(filter(None, (self.processed(run), self.failed(run))))
+
     def html(self, run: LayerRun, look: Look) -> str:
-        some = format_html(
-            '<span class="lr-figure{}">{}</span>', "" if run.targets_matched else " lr-zero", self.text(run, look)
-        )
-        if not run.targets_skipped:
-            return some
-        return format_html(
-            '{} <span class="lr-miss">{} {}</span>', some, formatting.count(run.targets_skipped), _("failed")
-        )
+        zero = "" if run.targets_matched else " lr-zero"
+        some = format_html('<span class="lr-figure{}">{}</span>', zero, self.processed(run))
+        failed = self.failed(run)
+        return format_html('{} <span class="lr-miss">{}</span>', some, failed) if failed else some
 
 
 class NumberColumn(RunColumn):
@@ -153,30 +154,50 @@ class NumberColumn(RunColumn):
 
 
 class CostColumn(NumberColumn):
+    """What a run cost; what has no price is called so, and never counted as nothing."""
+
     css = "lr-n lr-c-cost"
 
-    def html(self, run: LayerRun, look: Look) -> str:
+    def priced(self, run: LayerRun) -> str:
+        return formatting.usd(run.estimated_cost_usd)
+
+    def unpriced(self, run: LayerRun) -> str:
         if not run.unpriced_tokens:
+            return ""
+        return _("unpriced") if run.estimated_cost_usd is None else _("+ unpriced")
+
+    def text(self, run: LayerRun, look: Look) -> str:
+        if run.estimated_cost_usd is None and run.unpriced_tokens:
+            return self.unpriced(run)
+        return " ".join(filter(None, (self.priced(run), self.unpriced(run))))
+
+    def html(self, run: LayerRun, look: Look) -> str:
+        unpriced = self.unpriced(run)
+        if not unpriced:
             return super().html(run, look)
         title = _("%s tokens of calls that have no price") % formatting.count(run.unpriced_tokens)
-        if run.estimated_cost_usd is None:
-            return format_html('<span class="lr-unpriced" title="{}">{}</span>', title, _("unpriced"))
-        return format_html(
-            '{}<span class="lr-unpriced" title="{}">{}</span>', super().html(run, look), title, _("+ unpriced")
-        )
+        priced = "" if run.estimated_cost_usd is None else self.priced(run)
+        return format_html('{}<span class="lr-unpriced" title="{}">{}</span>', priced, title, unpriced)
 
 
 class ErrorColumn(RunColumn):
+    """The first error, for those who may read it; for everybody, that a run has gone silent."""
+
     css = "lr-c-error"
 
     def text(self, run: LayerRun, look: Look) -> str:
+        return "; ".join(filter(None, (silence(run, look.now), self.errors(run, look))))
+
+    def errors(self, run: LayerRun, look: Look) -> str:
         if not run.error_count:
-            return silence(run, look.now)
+            return ""
+        if not look.sees_errors:
+            return formatting.plural(run.error_count, "error")
         said = formatting.error_title(run.error_preview) or _("An error without a message")
         parts = [said, *([run.error_node] if run.error_node else [])]
         if run.error_count > 1:
             parts.append(_("and %s more") % formatting.count(run.error_count - 1))
-        return ", ".join(str(part) for part in parts)
+        return ", ".join(parts)
 
     def html(self, run: LayerRun, look: Look) -> str:
         text = self.text(run, look)

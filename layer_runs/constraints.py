@@ -8,7 +8,7 @@ from django.db.models import CheckConstraint, Q
 from django.db.models.functions import Length
 from django.db.models.lookups import LessThanOrEqual
 
-from .expressions import IsInstant
+from .expressions import IsInstant, IsStoredAs
 from .windows import EARLIEST, LATEST
 
 MAX_TOKENS = 10**12
@@ -30,8 +30,16 @@ def times(prefix: str, *fields: str) -> list[CheckConstraint]:
 
 
 def fits(prefix: str, **lengths: int) -> list[CheckConstraint]:
-    """Each text is at most so many characters. PostgreSQL bounds a varchar itself; SQLite takes any length."""
+    """Each is a text of at most so many characters. PostgreSQL bounds a varchar itself; SQLite takes anything."""
     return [
-        CheckConstraint(condition=LessThanOrEqual(Length(field), length), name=f"{prefix}_{field}_fits")
-        for field, length in lengths.items()
+        CheckConstraint(condition=IsStoredAs(*lengths, kind="text"), name=f"{prefix}_texts_are_text"),
+        *(
+            CheckConstraint(condition=LessThanOrEqual(Length(field), length), name=f"{prefix}_{field}_fits")
+            for field, length in lengths.items()
+        ),
     ]
+
+
+def whole(prefix: str, *fields: str) -> CheckConstraint:
+    """Each field is empty or a whole number, which SQLite would not see to by itself."""
+    return CheckConstraint(condition=IsStoredAs(*fields, kind="integer"), name=f"{prefix}_numbers_are_whole")

@@ -10,6 +10,9 @@ from typing import Any
 from .fingerprints import fingerprint
 from .formatting import error_code, error_title
 
+# A text can be megabytes long; what names it stands at its beginning.
+LOOKED_AT = 10_000
+
 
 @dataclass(frozen=True)
 class RunError:
@@ -31,11 +34,11 @@ class RunError:
 
     @property
     def title(self) -> str:
-        return error_title(self.message)
+        return error_title(self.message[:LOOKED_AT])
 
     @property
     def code(self) -> str:
-        return error_code(self.message)
+        return error_code(self.message[:LOOKED_AT])
 
     @property
     def fingerprint(self) -> str:

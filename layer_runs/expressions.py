@@ -125,6 +125,24 @@ class IsInstant(Func):
         return self.as_sql(compiler, connection, template="(isfinite(%(expressions)s) IS NOT FALSE)", **extra)
 
 
+class IsStoredAs(Func):
+    """Whether each value is NULL or of the kind `text` or `integer`. SQLite lets a column hold any kind of value."""
+
+    output_field = BooleanField()
+
+    def __init__(self, *expressions: Any, kind: str, **extra: Any) -> None:
+        self.kind = kind
+        super().__init__(*expressions, **extra)
+
+    def as_sqlite(self, compiler: Any, connection: Any, **extra: Any) -> Any:
+        compiled = [compiler.compile(node) for node in self.source_expressions]
+        kinds = " AND ".join(f"typeof({sql}) IN ('{self.kind}', 'null')" for sql, _ in compiled)
+        return f"({kinds})", [param for _, params in compiled for param in params]
+
+    def as_postgresql(self, compiler: Any, connection: Any, **extra: Any) -> Any:
+        return "TRUE", []
+
+
 class ContainsIgnoringAsciiCase(Lookup):
     """`field__contains_ascii=text`: literal text, `a` and `A` alike, everything else exact, on both databases."""
 

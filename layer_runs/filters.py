@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
-from functools import cache, cached_property
+from functools import cached_property
 from typing import Any, Self
 from urllib.parse import urlencode
 
@@ -100,7 +100,9 @@ class LayerRunFilterSet(django_filters.FilterSet):
 
     def get_form_class(self) -> type[SelectionForm]:
         # The fields follow from the class alone; django-filter would build a form class at every request.
-        return _form_class(type(self))
+        if "form_class" not in type(self).__dict__:
+            type(self).form_class = super().get_form_class()
+        return type(self).form_class
 
     # -- query string to queryset
 
@@ -204,8 +206,3 @@ class LayerRunFilterSet(django_filters.FilterSet):
     def _given(self, name: str) -> list[str]:
         value = self.values[name]
         return list(value) if isinstance(value, list) else [self.data.get(name, "").strip()]
-
-
-@cache
-def _form_class(selection: type[LayerRunFilterSet]) -> type[SelectionForm]:
-    return super(LayerRunFilterSet, selection({}, LayerRun.objects.none())).get_form_class()

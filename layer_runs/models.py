@@ -11,7 +11,7 @@ from django.db.models import F, Q
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
-from .constraints import MAX_COUNT, MAX_TOKENS, fits, in_range, times
+from .constraints import MAX_COUNT, MAX_TOKENS, fits, in_range, times, whole
 from .errors import RunError, read_errors
 from .expressions import ErrorCount, FirstErrorText, IsRunId, MillisecondsBetween
 from .fields import MAX_USD, CleanJSONField, CleanTextField, UsdField, new_ulid
@@ -19,6 +19,10 @@ from .querysets import ErrorLineQuerySet, LayerRunQuerySet
 
 # Words that are pages under the mount point and so can be no run's id.
 RESERVED_IDS = ("api", "compare", "costs", "errors", "export", "layers", "live", "stats")
+# The columns of whole numbers, as the bounds of the models take them.
+COUNTS = ("targets_matched", "targets_processed", "targets_skipped", "insights_created")
+TOKENS = ("tokens_input", "tokens_output", "tokens_total", "unpriced_tokens", "reported_tokens_total")
+FIGURES = ("tokens_input", "tokens_output", "tokens_total", "latency_ms")
 
 
 class Status(models.TextChoices):
@@ -117,21 +121,16 @@ class LayerRun(models.Model):
         constraints = [
             models.CheckConstraint(condition=IsRunId("id"), name="layerrun_id_fits_a_url"),
             models.CheckConstraint(condition=~Q(id__in=RESERVED_IDS), name="layerrun_id_is_no_page"),
-            in_range(
-                "layerrun_counts_in_range",
-                0,
-                MAX_COUNT + 1,
-                *("targets_matched", "targets_processed", "targets_skipped", "insights_created"),
-            ),
-            in_range(
-                "layerrun_tokens_in_range",
-                0,
-                MAX_TOKENS + 1,
-                *("tokens_input", "tokens_output", "tokens_total", "unpriced_tokens", "reported_tokens_total"),
-            ),
+            in_range("layerrun_counts_in_range", 0, MAX_COUNT + 1, *COUNTS),
+            in_range("layerrun_tokens_in_range", 0, MAX_TOKENS + 1, *TOKENS),
             in_range("layerrun_cost_in_range", 0, MAX_USD, "estimated_cost_usd", "reported_cost_usd"),
             *times("layerrun", "started_at", "completed_at", "heartbeat_at"),
-            *fits("layerrun", id=64, source=30, layer_name=200, layer_hash=64, status=32),
+            whole("layerrun", *COUNTS, *TOKENS, "estimated_cost_usd", "reported_cost_usd"),
+            *fits(
+                "layerrun",
+                **{"id": 64, "source": 30, "layer_name": 200, "layer_hash": 64, "status": 32},
+                **{"model_profile": 100, "model_provider": 100, "model_name": 200},
+            ),
         ]
 
     def __str__(self) -> str:
@@ -154,9 +153,14 @@ class LayerRun(models.Model):
                 ErrorLine.objects.using(using).rewrite([self])
 
     def complete(self) -> None:
-        """Fill in what follows from the rest: the total of tokens that were given in two parts."""
-        if self.tokens_total is None and (self.tokens_input is not None or self.tokens_output is not None):
-            self.tokens_total = (self.tokens_input or 0) + (self.tokens_output or 0)
+        """Fill in what follows from the rest: the total of tokens, from its two parts unless it is more."""
+        total = self.tokens_total
+        parts = [part for part in (self.tokens_input, self.tokens_output) if part is not None]
+        if not parts or not all(isinstance(figure, int) for figure in [*parts, total or 0]):
+            return  # An expression is for the database to work out.
+        # A total that is less is from when the parts were; one below zero is for the database to refuse.
+        if total is None or 0 <= total < sum(parts):
+            self.tokens_total = sum(parts)
 
     def note_altered(self, field: str, how: str) -> None:
         """Remember that a field could not be kept as it came."""
@@ -182,31 +186,32 @@ class LlmCall(models.Model):
 
     id = CleanTextField(primary_key=True, max_length=64, default=new_ulid, editable=False)
     run = models.ForeignKey(LayerRun, on_delete=models.CASCADE, related_name="calls", db_index=False)
-    topic = CleanTextField(max_length=300, blank=True, default="")
-    call_type = CleanTextField(max_length=50, blank=True, default="")
-    model_profile = CleanTextField(max_length=100, blank=True, default="")
-    model_provider = CleanTextField(max_length=100, blank=True, default="")
-    model_name = CleanTextField(max_length=200, blank=True, default="")
-    tokens_input = models.BigIntegerField(default=0)
-    tokens_output = models.BigIntegerField(default=0)
-    tokens_total = models.BigIntegerField(default=0)
+    topic = CleanTextField(max_length=300, blank=True, default="", db_default="")
+    call_type = CleanTextField(max_length=50, blank=True, default="", db_default="")
+    model_profile = CleanTextField(max_length=100, blank=True, default="", db_default="")
+    model_provider = CleanTextField(max_length=100, blank=True, default="", db_default="")
+    model_name = CleanTextField(max_length=200, blank=True, default="", db_default="")
+    tokens_input = models.BigIntegerField(default=0, db_default=0)
+    tokens_output = models.BigIntegerField(default=0, db_default=0)
+    tokens_total = models.BigIntegerField(default=0, db_default=0)
     estimated_cost_usd = UsdField(null=True, blank=True, help_text=_("Empty when the model has no price."))
     latency_ms = models.BigIntegerField(null=True, blank=True)
-    success = models.BooleanField(default=True)
-    error_message = CleanTextField(max_length=2000, blank=True, default="")
+    success = models.BooleanField(default=True, db_default=True)
+    error_message = CleanTextField(max_length=2000, blank=True, default="", db_default="")
     created_at = models.DateTimeField(default=timezone.now)
 
     class Meta:
         indexes = [models.Index("run", "created_at", "id", name="llmcall_run")]
         constraints = [
-            in_range(
-                "llmcall_figures_in_range",
-                0,
-                MAX_TOKENS + 1,
-                *("tokens_input", "tokens_output", "tokens_total", "latency_ms"),
-            ),
+            in_range("llmcall_figures_in_range", 0, MAX_TOKENS + 1, *FIGURES),
             in_range("llmcall_cost_in_range", 0, MAX_USD, "estimated_cost_usd"),
             *times("llmcall", "created_at"),
+            whole("llmcall", *FIGURES, "estimated_cost_usd", "success"),
+            *fits(
+                "llmcall",
+                **{"id": 64, "topic": 300, "call_type": 50, "error_message": 2000},
+                **{"model_profile": 100, "model_provider": 100, "model_name": 200},
+            ),
         ]
 
     def __str__(self) -> str:
@@ -228,7 +233,11 @@ class ErrorLine(models.Model):
 
     class Meta:
         indexes = [models.Index(F("started_at").desc(), F("run").desc(), name="errorline_started")]
-        constraints = [models.UniqueConstraint(fields=["run", "position"], name="errorline_position")]
+        constraints = [
+            models.UniqueConstraint(fields=["run", "position"], name="errorline_position"),
+            whole("errorline", "position"),
+            *fits("errorline", topic=300, node=200, message=2000, fingerprint=32),
+        ]
 
     def __str__(self) -> str:
         return f"{self.node}: {self.message}"

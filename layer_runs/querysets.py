@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator
-from datetime import datetime
 from decimal import Decimal
 from typing import Any, Self
 
@@ -52,15 +51,6 @@ class LayerRunQuerySet(models.QuerySet["LayerRun"]):
         if in_errors:
             found |= Q(pk__in=self._error_lines().mentioning(text, window))
         return self.filter(found)
-
-    def open(self) -> Self:
-        return self.filter(status="running")
-
-    def quiet_since(self, moment: datetime) -> Self:
-        """Open runs whose last sign of life, the heartbeat or else the start, is older than `moment`."""
-        return self.open().filter(
-            Q(heartbeat_at__lt=moment) | Q(heartbeat_at=None, started_at__lt=moment),
-        )
 
     def same_layer_as(self, run: models.Model) -> Self:
         # The source inside an expression: a planner without statistics would else take its index for as
@@ -119,7 +109,8 @@ class LayerRunQuerySet(models.QuerySet["LayerRun"]):
         )
         with connections[self.db].cursor() as cursor:
             cursor.execute(sql)
-            return sorted(value for (value,) in cursor.fetchall())
+            # By its text: a database made before the columns were checked may hold what is none.
+            return sorted((value for (value,) in cursor.fetchall()), key=str)
 
     def bulk_create(self, objs: Iterable[models.Model], *args: Any, **kwargs: Any) -> list[models.Model]:
         """Create the runs and the index of their errors, together."""
@@ -134,6 +125,22 @@ class LayerRunQuerySet(models.QuerySet["LayerRun"]):
                 runs = [run for part in batched(runs) for run in stored.filter(pk__in=[run.pk for run in part])]
             self._error_lines().rewrite(runs)
         return created
+
+    def update(self, **values: Any) -> int:
+        """Update the runs and, where their errors or starts are among the values, the index of their errors."""
+        if self.query.is_sliced or not {"errors", "started_at"} & set(values):
+            return super().update(**values)
+        self._for_write = True
+        with transaction.atomic(using=self.db):
+            # Before, since what is updated may no longer be what was selected.
+            ids = list(self.order_by().values_list("pk", flat=True).distinct())
+            updated = super().update(**values)
+            stored = self.model._base_manager.using(self.db).only("errors", "started_at")
+            for start in range(0, len(ids), BATCH):
+                self._error_lines().rewrite(stored.filter(pk__in=ids[start : start + BATCH]))
+        return updated
+
+    update.alters_data = True
 
     def _error_lines(self) -> ErrorLineQuerySet:
         return self.model.error_lines.rel.related_model.objects.using(self.db)

@@ -44,12 +44,7 @@ class LayerRunTable(tables.Table):
         accessor="tokens_total",
         sort=True,
     )
-    cost = CostColumn(
-        lambda run, look: formatting.usd(run.estimated_cost_usd),
-        verbose_name=_("Cost"),
-        accessor="estimated_cost_usd",
-        sort=True,
-    )
+    cost = CostColumn(verbose_name=_("Cost"), accessor="estimated_cost_usd", sort=True)
     duration = DurationColumn(
         lambda run, look: formatting.duration(run.duration_ms),
         verbose_name=_("Duration"),
@@ -72,7 +67,7 @@ class LayerRunTable(tables.Table):
     def headers(self, link: Callable[..., str]) -> Iterator[dict[str, str]]:
         """Yield the heads of the columns; the link of a sortable one turns its order around."""
         for bound in self.columns:
-            head = {"label": bound.verbose_name, "css": bound.column.css}
+            head = {"name": bound.name, "label": bound.verbose_name, "css": bound.column.css}
             if bound.orderable:
                 ascending, descending = bound.name, f"-{bound.name}"
                 following = ascending if self.sort == descending else descending

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import urlencode, urlsplit
 
 from django.core.serializers.json import DjangoJSONEncoder
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBadRequest, HttpResponseBase, JsonResponse
@@ -73,8 +73,7 @@ class RunListView(SelectionPage):
         table = LayerRunTable(
             self.selection.qs,
             sort=self.request.GET.get("sort", ""),
-            look=Look(self.look.now, self.look.zone, self.detail_link),
-            exclude=() if self.sees_details else ("first_error",),
+            look=Look(self.look.now, self.look.zone, self.detail_link, self.sees_details),
         )
         per_page = page_size(self.request.GET.get("per_page", ""))
         if not table.is_newest_first:
@@ -118,14 +117,12 @@ class RunListView(SelectionPage):
         return self.selection.link(listing, **changes) if listing else ""
 
     def detail_link(self, run: LayerRun) -> str:
-        before, after = self.around_id
-        return f"{before}{run.pk}{after}"
+        return reverse("layer_runs:detail", args=[run.pk]) + self.query
 
     @cached_property
-    def around_id(self) -> tuple[str, str]:
-        """The links of a page's rows differ in the id alone, which is fit for a URL as it is."""
-        before, _id, after = self.selection.link(reverse("layer_runs:detail", args=["@"]), **self.here).partition("@")
-        return before, after
+    def query(self) -> str:
+        """What the links of all rows end in: the selection, its sort and this page."""
+        return self.selection.link("", **self.here)
 
 
 class StatsView(SelectionPage):
@@ -175,12 +172,24 @@ class RunDetailView(RunPage):
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
         report = run_lens.report(self.run, self.look.now, with_details=self.sees_details)
         return super().get_context_data(
-            **report | {"around": [(run, self.link_to(run)) for run in report["around"]]},
+            **report | {"around": [(run, self.link_to(run), self.cells(run)) for run in report["around"]]},
+            title=f"{self.run.layer_name}, {formatting.clock(self.run.started_at, self.look.now, self.look.zone)}",
             before_url=self.link_to(report["before"]),
             after_url=self.link_to(report["after"]),
-            admin_url=admin_link("change", self.run.pk),
+            admin_url=self.admin_url(),
             **kwargs,
         )
+
+    def cells(self, run: LayerRun) -> list[tuple[str, str]]:
+        """Return what the list says of a run, in the list's own words."""
+        columns = (LayerRunTable.base_columns[name] for name in ("status", "targets", "cost", "duration"))
+        return [(column.css, column.html(run, self.look)) for column in columns]
+
+    def admin_url(self) -> str:
+        """Return the run in the built-in admin, with the way back to the same selection there."""
+        page = admin_link("change", self.run.pk)
+        query = self.selection.link("", **dict.fromkeys(self.selection.carried)).removeprefix("?")
+        return f"{page}?{urlencode({'_changelist_filters': query})}" if page and query else page
 
 
 class RunErrorsView(RunPage):

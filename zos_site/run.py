@@ -139,9 +139,10 @@ def import_runs(zos_db: Path) -> None:
 
 def may_hold_demo_runs() -> bool:
     """Whether this database holds nothing but demo runs: a user's own are never mixed with invented ones."""
+    from layer_runs.demo import IS_DEMO
     from layer_runs.models import LayerRun
 
-    return not LayerRun.objects.exclude(source="demo").exists()
+    return not LayerRun.objects.exclude(IS_DEMO).exists()
 
 
 def create_user() -> tuple[str, str]:
@@ -159,7 +160,12 @@ def create_user() -> tuple[str, str]:
 
 def serve(port: int) -> None:
     """Become the server."""
+    from gunicorn.config import make_settings
+
     options = ["--worker-class=gthread", "--workers=2", "--threads=4", "--log-level=warning"]
+    # Newer ones open a socket in the user's home, which nobody asked for.
+    if any("--no-control-socket" in (setting.cli or ()) for setting in make_settings().values()):
+        options.append("--no-control-socket")
     command = [sys.executable, "-m", "gunicorn", *options, f"--bind={HOST}:{port}", "zos_site.wsgi:application"]
     os.execv(sys.executable, command)  # noqa: S606
 

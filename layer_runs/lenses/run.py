@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
 from django.db.models import Count, Q, Sum
 from django.utils.translation import gettext as _
-from django.utils.translation import ngettext
 
-from .. import formatting
-from ..columns import silence
 from ..errors import RunError
 from ..fields import clean_text
-from ..models import LayerRun, Status
+from ..models import LayerRun
+from ..notes import note_lines
+from .headline import headline
 
 ERRORS_PER_PAGE = 50
 CALLS_SHOWN = 100
+MODELS_NAMED = 3
 ERROR_TEXT_SHOWN = 4_000
 TITLE_SHOWN = 200
 NEIGHBOURS = 2
@@ -48,7 +48,9 @@ class ErrorGroup:
     @property
     def says_more(self) -> bool:
         """Whether the whole text holds more than its title does."""
-        return self.error.message.strip().removesuffix(".").casefold() != self.title.casefold()
+        # What is longer than a title can be says more, however long it is.
+        said = self.error.message[: TITLE_SHOWN * 2].strip().removesuffix(".")
+        return self.error.odd or said.casefold() != self.title.casefold()
 
 
 def error_groups(errors: Iterable[RunError]) -> list[ErrorGroup]:
@@ -86,7 +88,10 @@ def calls_of(run: LayerRun) -> dict[str, Any]:
     shown = list(run.calls.order_by("created_at", "id")[:CALLS_SHOWN]) if sums["count"] else []
     models = list(run.calls.order_by().values_list("model_name", flat=True).distinct()) if shown else []
     others = sorted({model for model in models if model} - {run.model_name})
-    return sums | {"shown": shown, "other_models": ", ".join(others), "answered": sums["count"] - sums["failed"]}
+    named = ", ".join(others[:MODELS_NAMED])
+    if len(others) > MODELS_NAMED:
+        named = _("%(named)s and %(more)s more") % {"named": named, "more": len(others) - MODELS_NAMED}
+    return sums | {"shown": shown, "other_models": named, "answered": sums["count"] - sums["failed"]}
 
 
 def neighbours(run: LayerRun) -> dict[str, Any]:
@@ -115,61 +120,11 @@ def funnel(run: LayerRun) -> list[dict[str, Any]]:
     ]
 
 
-def headline(run: LayerRun, now: datetime) -> str:
-    """Return one sentence that says what happened."""
-    made = ngettext("%s insight", "%s insights", run.insights_created) % formatting.count(run.insights_created)
-    matched = formatting.count(run.targets_matched)
-    failed = formatting.count(run.targets_skipped)
-    if run.status == Status.RUNNING:
-        quiet = silence(run, now)
-        return _("Still running, with %s.") % quiet if quiet else _("Still running.")
-    if run.status == Status.CRASHED:
-        return _("Stopped without finishing: its last sign of life was %s after its start.") % formatting.duration(
-            int((run.last_sign_of_life - run.started_at).total_seconds() * 1000)
-        )
-    if run.status == Status.FAILED:
-        return (
-            _("All %s targets failed and nothing was produced.") % failed
-            if run.targets_skipped
-            else _("The run failed.")
-        )
-    if run.status == Status.PARTIAL:
-        return _("%(processed)s of %(matched)s targets were processed and made %(made)s; %(failed)s failed.") % {
-            "processed": formatting.count(run.targets_processed),
-            "matched": matched,
-            "made": made,
-            "failed": failed,
-        }
-    if run.status == Status.DRY:
-        if not run.targets_matched:
-            return _("Nothing to do: no target matched.")
-        return _("%s targets were gone through and nothing was produced.") % matched
-    if run.status == Status.SUCCESS:
-        return _("All %(matched)s targets were processed and made %(made)s.") % {"matched": matched, "made": made}
-    return _("Ended as “%s”, a status of its source's own.") % run.status
-
-
-def note_lines(run: LayerRun) -> Iterator[str]:
-    """Yield a sentence for each thing that could not be kept as it came."""
-    notes = run.notes if isinstance(run.notes, dict) else {"note": run.notes}
-    for kind, what in notes.items():
-        if kind == "original_id":
-            yield _("Its id at the source is “%s”.") % what
-        elif kind == "altered" and isinstance(what, dict):
-            for name, how in what.items():
-                yield _("%(field)s could not be kept as it came: %(how)s.") % {"field": name, "how": how}
-        elif kind == "nulled" and isinstance(what, dict):
-            for name, given in what.items():
-                yield _("%(field)s could not be read: “%(given)s”.") % {"field": name, "given": given}
-        else:
-            yield f"{kind}: {what}"
-
-
 def report(run: LayerRun, now: datetime, *, with_details: bool) -> dict[str, Any]:
     """Return what the page of a run shows. Without `with_details` no error text, topic or call is read."""
     return {
         "headline": headline(run, now),
-        "note_lines": list(note_lines(run)) if with_details else [],
+        "note_lines": list(note_lines(run.notes)) if with_details else [],
         "funnel": funnel(run),
         "errors": error_page(run) if with_details else None,
         "calls": calls_of(run) if with_details else None,

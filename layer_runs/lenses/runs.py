@@ -70,28 +70,39 @@ def cards(selection: LayerRunFilterSet, sums: dict[str, Any]) -> list[dict[str, 
             "title": card.title(sums[card.name]),
             "tone": card.tone,
             "zero": not sums[card.name],
-            "url": selection.link(status=[card.tone]) if card.tone in Status.values else "",
+            "url": _status_link(selection, card.tone) if card.tone in Status.values else "",
             "taken": card.tone in selection.values.get("status", ()),
         }
         for card in CARDS
     ]
 
 
+def _status_link(selection: LayerRunFilterSet, status: str) -> str:
+    """Return the runs of one status, or of all again where it is the one that is chosen."""
+    return selection.link(status=None if selection.values.get("status") == [status] else [status])
+
+
 def ways_on(selection: LayerRunFilterSet) -> list[dict[str, str]]:
     """Return how to widen a selection that matched nothing, each way with the number of runs behind it."""
     filters = [name for name in selection.parameters() if name not in ("period", "since", "until")]
+    always = {"period": ["all"], "since": None, "until": None}
+    when = _("other") if selection.window.until else _("earlier")
     ways = []
     if selection.window:
-        when = _("other") if selection.window.until else _("earlier")
-        ways.append((when, _("show all"), {"period": ["all"], "since": None, "until": None}))
+        ways.append((when, _("show all"), always))
     if "status" in filters:
         ways.append(("", _("any status, same period"), {"status": None}))
-    if len(filters) > 1 or filters not in ([], ["status"]):
+    if filters and filters != ["status"]:
         ways.append(("", _("no filter, same period"), dict.fromkeys(filters)))
-    found = []
-    for which, how, changes in ways:
-        number = selection.variant(**changes).qs.order_by().count()
-        if number:
-            runs = " ".join(filter(None, [formatting.count(number), which, _("run") if number == 1 else _("runs")]))
-            found.append({"text": f"{runs}: {how}", "url": selection.link(**changes)})
+    found = [way for way in (_way(selection, *way) for way in ways) if way]
+    if not found and filters and selection.window:
+        found = [way for way in [_way(selection, "", _("no filter, all time"), always | dict.fromkeys(filters))] if way]
     return found
+
+
+def _way(selection: LayerRunFilterSet, which: str, how: str, changes: dict[str, Any]) -> dict[str, str] | None:
+    number = selection.variant(**changes).qs.order_by().count()
+    if not number:
+        return None
+    runs = " ".join(filter(None, [formatting.count(number), which, _("run") if number == 1 else _("runs")]))
+    return {"text": f"{runs}: {how}", "url": selection.link(**changes)}

@@ -28,9 +28,3 @@ def exact(moment):
 def clock(moment, now):
     """The time of day, with as much of the date as it needs."""
     return formatting.clock(moment, now, timezone.get_default_timezone())
-
-
-@register.filter
-def day(moment):
-    """The calendar day in the site's zone."""
-    return formatting.day(moment, timezone.get_default_timezone())

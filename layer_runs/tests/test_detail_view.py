@@ -130,11 +130,23 @@ def test_it_draws_the_targets_to_scale(get):
             {"status": "partial", "targets_processed": 8, "targets_skipped": 2, "insights_created": 1},
             "8 of 10 targets were processed and made 1 insight; 2 failed.",
         ),
-        ({"status": "dry", "targets_matched": 0}, "Nothing to do: no target matched."),
+        ({"status": "dry", "targets_matched": 0, "insights_created": 0}, "Nothing to do: no target matched."),
         ({"status": "dry", "insights_created": 0}, "10 targets were gone through and nothing was produced."),
         ({"under_way": True, "ago": timedelta(minutes=2)}, "Still running."),
-        ({"under_way": True, "ago": timedelta(hours=3)}, "Still running, with no sign of life for 3 hours."),
+        ({"under_way": True, "ago": timedelta(hours=3)}, "Still running, but there was no sign of life for 3 hours."),
         ({"status": "crashed", "completed_at": None}, "Stopped without finishing"),
+        (
+            {"failing": True, "targets_matched": 1, "targets_skipped": 1},
+            "Its only target failed and nothing was produced.",
+        ),
+        ({"failing": True, "targets_processed": 3, "targets_skipped": 4}, "4 of 10 targets failed"),
+        ({"failing": True, "insights_created": 2}, "All 10 targets failed, after 2 insights."),
+        ({"targets_matched": 1, "targets_processed": 1}, "Its only target was processed and made 10 insights."),
+        ({"targets_processed": 8, "insights_created": 0}, "8 of 10 targets were processed and made nothing."),
+        ({"targets_matched": 0, "targets_processed": 0, "insights_created": 0}, "Finished, and made nothing."),
+        ({"status": "dry", "targets_processed": 0, "insights_created": 0}, "A dry run: nothing was done"),
+        ({"status": "dry"}, "A dry run, though it made 10 insights."),
+        ({"status": "", "completed_at": None}, "It has no status."),
         ({"status": "odd"}, "Ended as “odd”, a status of its source's own."),
     ],
 )
@@ -330,10 +342,11 @@ def test_it_shows_the_calls_of_the_run_with_their_sums(get):
     answer = get("", "detail", run.pk)
     assert "3 LLM calls 2 answered, 1 failed" in answer.text("*[@id='run-calls']")
     rows = [[answer.text(cell) for cell in row] for row in answer.all("table[@class='lr-table lr-calls']/tbody/tr")]
-    assert len(rows) == 3
+    assert len(rows) == 4
     assert ["ok", "server:1:user:0", "reflection", "claude-sonnet-4-6", "4,958", "291", "$0.0192", "2.5 s"] in rows
     assert ["ok", "user:2", "reflection", "claude-sonnet-4-6", "1", "2", "$0.5000", "1.2 s"] in rows
-    assert ["failed", "server:1:user:0Overloaded", "reflection", "gpt-6", "4,958", "291", "unpriced", "–"] in rows
+    failed = rows.index(["failed", "server:1:user:0", "reflection", "gpt-6", "4,958", "291", "unpriced", "–"])
+    assert rows[failed + 1] == ["", "Overloaded"]
     sums = answer.texts("table[@class='lr-table lr-calls']/tfoot/tr/*")
     assert sums == ["All", "9,917", "584", "$0.5192", ""]
     assert "also called gpt-6" in answer.text()

@@ -38,7 +38,18 @@ each_module = pytest.mark.parametrize("path", MODULES, ids=name_of)
 
 # A module may import what stands above it, and what stands beside it as long as that is no circle.
 LAYERS = [
-    {"conf", "formatting", "windows", "fingerprints", "expressions", "fields", "constraints", "errors", "querysets"},
+    {
+        "conf",
+        "formatting",
+        "windows",
+        "fingerprints",
+        "expressions",
+        "fields",
+        "constraints",
+        "errors",
+        "notes",
+        "querysets",
+    },
     {"models"},
     {"filters", "forms", "columns", "tables", "lenses", "charts", "checks", "sources", "importing", "recorder", "demo"},
     {"pages", "views", "access", "admin", "api", "templatetags", "management", "export"},

@@ -276,12 +276,40 @@ def test_i24_it_imports_odd_rows_with_a_note_and_all_others_as_they_are(database
 
     assert code == 1
     assert "8 runs read: 7 new, 0 updated, 0 unchanged, 6 odd, 1 rejected." in said
-    assert "Odd, stored with a note on what could not be kept:\n  tokens\n  name\n  json\n" in said
+    assert (
+        "Odd, stored with a note on what could not be kept:\n"
+        "  tokens: tokens_total could not be read: “lots”\n"
+        "  name: layer_name could not be kept as it came: replaced characters\n"
+        "  json: errors could not be read: “{bad json”\n"
+    ) in said
     assert "Rejected, not stored:\n  start: its start is unreadable: not a date\n" in said
     assert "Not every run could be imported as it was" in last_word
     assert LayerRun.objects.exclude(notes={}).count() == 6
     assert LayerRun.objects.get(notes={}).id == fine
     assert LayerRun.objects.get(pk="json").notes == {"nulled": {"errors": "{bad json"}}
+
+
+@pytest.mark.django_db
+def test_it_says_what_was_odd_in_a_run_on_one_line(database):
+    database.run("r1", layer_name=b"\x01", tokens_input="lots", tokens_output="a\nb\x1b[2J", completed_at="late")
+    database.run("r2", tokens_output="a\nb\x1b[2J")
+
+    _, said, _ = failing_import(database)
+
+    assert (
+        "  r1: layer_name could not be read: “1 bytes: b'\\x01'”; completed_at could not be read: “late”; and 2 more\n"
+        "  r2: tokens_output could not be read: “a b\ufffd[2J”\n"
+    ) in said
+
+
+@pytest.mark.django_db
+def test_it_refuses_the_source_of_the_demo_runs(database):
+    database.run()
+
+    code, said, last_word = failing_import(database, source="demo")
+
+    assert (code, said, LayerRun.objects.count()) == (2, "", 0)
+    assert last_word == "demo is the source of the invented runs of seed_demo_runs: choose another name."
 
 
 @pytest.mark.django_db

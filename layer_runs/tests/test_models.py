@@ -136,6 +136,8 @@ def test_errors_are_counted_and_quoted_for_every_way_of_writing(write: Any, erro
         ((None, None, None), None),
         ((None, None, 7), 7),
         ((100, 50, 999), 999),
+        ((100, 50, 149), 150),
+        ((100, None, 7), 100),
     ],
 )
 def test_the_total_of_tokens_follows_from_its_parts_unless_it_was_given(write: Any, given: tuple, total: Any) -> None:
@@ -148,6 +150,24 @@ def test_the_total_of_tokens_is_saved_with_its_parts() -> None:
     run.tokens_input, run.tokens_output = 100, 50
     run.save(update_fields=["tokens_input", "tokens_output"])
     assert fresh(run).tokens_total == 150
+
+
+def test_the_total_of_tokens_grows_with_its_parts() -> None:
+    run = LayerRun.objects.create(layer_name="nightly", tokens_input=100)
+    assert fresh(run).tokens_total == 100
+    run.tokens_input, run.tokens_output = 4958, 291
+    run.save()
+    assert fresh(run).tokens_total == 5249
+
+
+@pytest.mark.parametrize("field", ["tokens_input", "tokens_output", "tokens_total"])
+def test_an_expression_among_the_tokens_is_left_to_the_database(field: str) -> None:
+    run = LayerRunFactory()
+    expected = {name: getattr(run, name) for name in ("tokens_input", "tokens_output", "tokens_total")}
+    expected[field] += 1
+    setattr(run, field, models.F(field) + 1)
+    run.save()
+    assert {name: getattr(fresh(run), name) for name in expected} == expected
 
 
 def test_a_row_that_names_only_its_layer_is_a_whole_run() -> None:
@@ -168,6 +188,20 @@ def test_a_foreign_program_may_name_only_an_id_a_layer_and_a_start() -> None:
     names = [field.attname for field in LayerRun._meta.concrete_fields if field.name != "id"]
     made = fresh(made)
     assert {name: getattr(run, name) for name in names} == {name: getattr(made, name) for name in names}
+
+
+def test_a_foreign_program_may_name_only_an_id_a_run_and_a_moment_of_a_call() -> None:
+    run = LayerRunFactory()
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "INSERT INTO layer_runs_llmcall (id, run_id, created_at) VALUES ('c1', %s, %s)",
+            [run.pk, "2026-11-01 10:00:00" if connection.vendor == "sqlite" else START],
+        )
+    call = LlmCall.objects.get()
+    made = LlmCall.objects.create(run=run, created_at=call.created_at)
+    names = [field.attname for field in LlmCall._meta.concrete_fields if field.name != "id"]
+    made.refresh_from_db()
+    assert {name: getattr(call, name) for name in names} == {name: getattr(made, name) for name in names}
 
 
 # --- what the database refuses
@@ -254,6 +288,63 @@ def test_d21_d25_text_that_is_too_long_is_refused_also_in_sql(constraint: str, f
         written_in_sql(**{field: value})
 
 
+def stored_in_sql(row: models.Model, field: str, value: Any) -> None:
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute(f"UPDATE {row._meta.db_table} SET {field} = %s WHERE id = %s", [value, row.pk])
+
+
+def a_row_of(model: type[models.Model]) -> models.Model:
+    run = LayerRunFactory(errors=ERRORS[:1])
+    return {LayerRun: run, LlmCall: LlmCallFactory(run=run), ErrorLine: run.error_lines.first()}[model]
+
+
+def columns_of(kind: str) -> list[tuple[type[models.Model], str]]:
+    """Return the columns of texts or of whole numbers, but for keys and what the database writes itself."""
+    return [
+        (model, field.attname)
+        for model in (LayerRun, LlmCall, ErrorLine)
+        for field in model._meta.concrete_fields
+        if not (field.generated or field.is_relation or field.auto_created)
+        if field.get_internal_type() in (["CharField"] if kind == "text" else WHOLE)
+        if not field.primary_key
+    ]
+
+
+WHOLE = ["BigIntegerField", "PositiveIntegerField", "BooleanField"]
+
+
+def name_of(value: Any) -> str:
+    return value.__name__ if isinstance(value, type) else str(value)
+
+
+@pytest.mark.parametrize(("model", "field"), columns_of("text"), ids=name_of)
+def test_every_text_is_bounded_also_in_sql(model: Any, field: str) -> None:
+    row, longest = a_row_of(model), model._meta.get_field(field).max_length
+    stored_in_sql(row, field, "é" * longest)
+    with pytest.raises(DatabaseError, match=f"{field}_fits" if connection.vendor == "sqlite" else "too long"):
+        stored_in_sql(row, field, "é" * (longest + 1))
+
+
+@pytest.mark.skipif("connection.vendor != 'sqlite'", reason="PostgreSQL has types")
+@pytest.mark.parametrize(("model", "field"), columns_of("text"), ids=name_of)
+def test_bytes_are_no_text_also_in_sql(model: Any, field: str) -> None:
+    with pytest.raises(IntegrityError, match=f"{model._meta.model_name}_texts_are_text"):
+        stored_in_sql(a_row_of(model), field, b"caf\xe9")
+
+
+@pytest.mark.skipif("connection.vendor != 'sqlite'", reason="PostgreSQL has types")
+@pytest.mark.parametrize(("model", "field"), columns_of("whole"), ids=name_of)
+@pytest.mark.parametrize("value", [0.5, "lots", b"7"])
+def test_a_number_that_is_not_whole_is_refused_also_in_sql(model: Any, field: str, value: Any) -> None:
+    row = a_row_of(model)
+    stored_in_sql(row, field, 1)
+    stored_in_sql(row, field, "1")  # A column of numbers makes a number of that.
+    # What is no number at all may be out of bounds too, and which bound speaks first is SQLite's to choose.
+    named = f"{model._meta.model_name}_numbers_are_whole" if value == 0.5 else "CHECK constraint failed"
+    with pytest.raises(IntegrityError, match=named):
+        stored_in_sql(row, field, value)
+
+
 @pytest.mark.skipif("connection.vendor != 'sqlite'", reason="PostgreSQL has a type for times")
 @pytest.mark.parametrize(
     "moment",
@@ -320,7 +411,8 @@ def test_a_call_out_of_bounds_is_refused_by_name(constraint: str, values: dict) 
 
 def test_every_constraint_of_a_run_is_tried_here() -> None:
     tried = {constraint for constraint, *_ in REFUSED}
-    tried |= {f"layerrun_{field}_fits" for field in ("source", "layer_name", "layer_hash", "status")}
+    tried |= {f"layerrun_{field}_fits" for model, field in columns_of("text") if model is LayerRun}
+    tried |= {"layerrun_texts_are_text", "layerrun_numbers_are_whole"}
     tried |= {f"layerrun_{field}_is_a_time" for field in ("started_at", "completed_at", "heartbeat_at")}
     # An id of 65 characters is cut before it gets there, and its mark fits no URL.
     tried |= {"layerrun_id_fits_a_url", "layerrun_id_is_no_page", "layerrun_counts_in_range", "layerrun_id_fits"}
@@ -333,6 +425,11 @@ def test_a_form_hears_of_the_bounds_too() -> None:
         run.full_clean()
     assert "layerrun_tokens_in_range" in str(refused.value)
     assert "layerrun_cost_in_range" in str(refused.value)
+
+
+@pytest.mark.parametrize("model", [LayerRun, LlmCall, ErrorLine], ids=name_of)
+def test_a_form_finds_nothing_wrong_with_what_is_stored(model: Any) -> None:
+    a_row_of(model).full_clean(exclude=["message"])
 
 
 # --- ids
@@ -405,7 +502,7 @@ EXPECTED = [
 ]
 
 
-@pytest.mark.parametrize("write", [created, saved, bulk_created], ids=["created", "saved", "bulk_created"])
+@pytest.mark.parametrize("write", WAYS[:4], ids=[way.__name__ for way in WAYS[:4]])
 def test_a_run_is_indexed_by_its_errors(write: Any) -> None:
     other = LayerRunFactory(errors=[{"error": "of another run"}])
     run = write(errors=ERRORS)

@@ -6,6 +6,7 @@ import json
 import pytest
 from django.core.management import CommandError, call_command
 from django.db import connection
+from django.db.models import QuerySet
 
 from layer_runs import fingerprints
 from layer_runs.management.commands import rebuild_derived
@@ -64,7 +65,7 @@ def test_it_drops_the_lines_of_errors_that_raw_sql_removed():
 def test_it_follows_a_start_that_raw_sql_moved():
     run = LayerRunFactory(errors=["boom"])
     moved = run.started_at.replace(microsecond=7)
-    LayerRun.objects.filter(pk=run.pk).update(started_at=moved)
+    QuerySet.update(LayerRun.objects.filter(pk=run.pk), started_at=moved)  # As Django would, without our index.
 
     rebuild()
 

@@ -71,6 +71,15 @@ def test_it_leaves_other_runs_alone():
     assert LayerRun.objects.filter(pk=other.pk).exists()
 
 
+def test_it_leaves_runs_alone_that_only_share_its_source_or_its_ids():
+    # By an import that was named so, by a pipeline, and by one whose ids differ in nothing but case.
+    kept = [LayerRunFactory(source="demo"), LayerRunFactory(id="demo:mine", source="zos")]
+    kept.append(LayerRunFactory(id="DEMO:x", source="demo", started_at=NOON))
+    assert "demo runs of 14 days" in seed()
+    seed(force=True)
+    assert LayerRun.objects.filter(pk__in=[run.pk for run in kept]).count() == 3
+
+
 def test_it_keeps_the_old_runs_when_the_new_ones_cannot_be_written(monkeypatch):
     seed()
     before = set(LayerRun.objects.values_list("id", flat=True))

@@ -108,7 +108,7 @@ def test_a_run_without_a_name_can_be_opened_all_the_same(run):
 def test_a_badge_is_an_icon_and_the_word(status):
     html = badge(status)
     assert f'data-status="{escape(status)}"' in html
-    assert html.endswith(f"</svg>{escape(status)}</span>")
+    assert html.endswith(f"</svg>{escape(status) or 'no status'}</span>")
     assert f"#lr-{status if status in Status.values else 'other'}" in html
 
 
@@ -168,7 +168,7 @@ def test_the_head_of_a_column_turns_its_order_around():
 
     assert [label for label, head in heads("").items() if "url" in head] == ["Started", "Tokens", "Cost", "Duration"]
     assert heads("")["Started"] == {
-        "label": "Started", "css": "lr-c-started", "url": "started_at", "aria_sort": "descending"
+        "name": "started_at", "label": "Started", "css": "lr-c-started", "url": "started_at", "aria_sort": "descending"
     }  # fmt: skip
     assert heads("started_at")["Started"]["url"] is None
     assert heads("")["Cost"]["url"] == "-cost"

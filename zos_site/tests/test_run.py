@@ -11,6 +11,7 @@ import pytest
 from django.contrib.auth import authenticate
 from django.core.exceptions import ImproperlyConfigured
 from django.db import OperationalError
+from gunicorn.config import Config
 
 from layer_runs.models import LayerRun
 from layer_runs.tests.factories import LayerRunFactory
@@ -147,6 +148,13 @@ def test_it_never_mixes_invented_runs_with_the_users_own(prepared):
 
 
 @pytest.mark.django_db
+@pytest.mark.parametrize(("id", "source", "invented"), [("x", "demo", False), ("demo:x", "demo", True)])
+def test_it_tells_invented_runs_by_source_and_id(id, source, invented):
+    LayerRunFactory(id=id, source=source)
+    assert run.may_hold_demo_runs() is invented
+
+
+@pytest.mark.django_db
 @pytest.mark.parametrize("code", [0, 1])
 def test_it_goes_on_when_an_import_had_odd_rows(prepared, monkeypatch, tmp_path, code):
     asked: list[list[str]] = []
@@ -203,6 +211,19 @@ def test_it_prints_where_it_is_and_who_may_enter_and_becomes_the_server(started,
     run.main()
     assert capsys.readouterr().out == "URL: http://127.0.0.1:8123/layer-runs/\nUser: admin\nPassword: hush\n"
     assert "--bind=127.0.0.1:8123" in started[0]
+
+
+@pytest.mark.parametrize("flags", [["--no-control-socket"], None])
+def test_the_server_opens_no_socket_in_the_users_home(started, monkeypatch, flags):
+    setting = SimpleNamespace(cli=flags)
+    monkeypatch.setattr("gunicorn.config.make_settings", lambda: {"one": setting})
+    run.main()
+    assert ("--no-control-socket" in started[0]) is bool(flags)
+
+
+def test_the_server_knows_the_options_it_is_given(started):
+    run.main()
+    Config().parser().parse_args(started[0][3:])
 
 
 def test_it_says_in_a_sentence_why_it_cannot_run(started, monkeypatch, capsys):

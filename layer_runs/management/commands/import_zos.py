@@ -15,15 +15,18 @@ from django.core.management.base import BaseCommand, CommandError
 from django.db import router, transaction
 from django.utils import timezone
 
+from ...demo import SOURCE as DEMO
 from ...formatting import count, plural
 from ...importing import BEAT_EVERY, Importing, ImportRunning, compare, write
 from ...models import LayerRun
+from ...notes import note_lines
 from ...sources import SourceError
 from ...sources.zos import ZosDatabase
 from ...sources.zos_rows import RejectedRun, ZosRun
 
 ODD, UNREADABLE, BUSY, SIGNALLED = 1, 2, 3, 128
 NAMED = 20  # How many odd or rejected runs a summary names.
+NOTES = 2  # And how many notes on each.
 BAR = 30
 
 
@@ -39,6 +42,15 @@ class Tally:
     calls_without_a_run: int | None = None
     odd: list[str] = field(default_factory=list)
     rejected: list[RejectedRun] = field(default_factory=list)
+
+
+def what_was_odd(run: ZosRun) -> str:
+    """Return a run's id and its first notes, on one line whatever the values were."""
+    notes = [note.removesuffix(".") for note in note_lines(run.values["notes"])]
+    more = [f"and {count(len(notes) - NOTES)} more"] if len(notes) > NOTES else []
+    line = " ".join("; ".join([*notes[:NOTES], *more]).split())
+    # What a terminal would obey is shown as the mark of an unreadable character.
+    return f"{run.id}: " + "".join(letter if letter.isprintable() else "\ufffd" for letter in line)
 
 
 class Command(BaseCommand):
@@ -57,6 +69,11 @@ class Command(BaseCommand):
         if source and not re.fullmatch(r"[A-Za-z0-9_.-]{1,30}", source):
             raise CommandError(
                 f"{source} cannot be a source's name: use at most 30 letters, digits and `_ . -`.",
+                returncode=UNREADABLE,
+            )
+        if source == DEMO:
+            raise CommandError(
+                f"{source} is the source of the invented runs of seed_demo_runs: choose another name.",
                 returncode=UNREADABLE,
             )
         self.tally = Tally()
@@ -119,7 +136,7 @@ class Command(BaseCommand):
                 runs[run.id] = run
         self.tally.read += len(batch)
         self.tally.calls += sum(len(run.calls) for run in runs.values())
-        self.tally.odd += [run.id for run in runs.values() if run.odd]
+        self.tally.odd += [what_was_odd(run) for run in runs.values() if run.odd]
         return list(runs.values())
 
     @contextmanager

@@ -10,7 +10,7 @@ from django.core.management.base import BaseCommand, CommandError
 from django.db import transaction
 from django.utils import timezone
 
-from layer_runs.demo import LEAST_DAYS, SOURCE, invent
+from layer_runs.demo import IS_DEMO, LEAST_DAYS, invent
 from layer_runs.models import LayerRun, LlmCall
 
 STALE_AFTER = timedelta(hours=12)
@@ -35,11 +35,11 @@ class Command(BaseCommand):
         calls = [call for run in made for call in run.calls]
         # In one transaction: whoever looks meanwhile sees the old runs or the new ones, never half of them.
         with transaction.atomic():
-            LayerRun.objects.filter(source=SOURCE).delete()
+            LayerRun.objects.filter(IS_DEMO).delete()
             LayerRun.objects.bulk_create([run.row for run in made], batch_size=BATCH)
             LlmCall.objects.bulk_create(calls, batch_size=BATCH)
         self.stdout.write(f"{len(made):,} demo runs of {days} days, with {len(calls):,} LLM calls.")
 
     def is_fresh(self, now: datetime) -> bool:
-        newest = LayerRun.objects.filter(source=SOURCE).newest_first().values_list("started_at", flat=True).first()
+        newest = LayerRun.objects.filter(IS_DEMO).newest_first().values_list("started_at", flat=True).first()
         return newest is not None and now - newest < STALE_AFTER

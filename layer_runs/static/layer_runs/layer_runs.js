@@ -15,7 +15,9 @@
       else if (control.type === "radio") {
         const ranged = given.has("since") || given.has("until");
         control.checked = !ranged && control.value === (given.get("period") ?? "7d");
-      } else if (control.name && control !== document.activeElement && control.type !== "hidden") {
+      } else if (control.name && control !== document.activeElement && control.type !== "hidden"
+          && !document.querySelector(`.lr-complaint[data-field="${control.name}"]`)) {
+        // What was typed and not understood stays, to be mended beside its message.
         control.value = given.get(control.name) ?? "";
       }
     }
@@ -25,7 +27,9 @@
     }
   }
 
-  document.addEventListener("htmx:pushedIntoHistory", () => { if (!drawer?.open) followAddress(); });
+  document.addEventListener("htmx:afterSwap", (event) => {
+    if (form && event.target.id === form.dataset.target) followAddress();
+  });
 
   form?.addEventListener("change", (event) => {
     // Typing in the search box sends by itself; leaving it must not send again.
@@ -67,7 +71,9 @@
     document.addEventListener("click", (event) => {
       const row = event.target.closest("tr[data-run-id]");
       if (!row || event.target.closest("a, button") || String(getSelection())) return;
-      row.querySelector("a[hx-get]")?.click();
+      const link = row.querySelector("a[hx-get]");
+      if (event.ctrlKey || event.metaKey) open(link.href);
+      else link.click();
     });
 
     document.addEventListener("htmx:afterSwap", (event) => {
