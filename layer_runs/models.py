@@ -99,6 +99,8 @@ class LayerRun(models.Model):
 
     objects = LayerRunQuerySet.as_manager()
 
+    _filled_in_total: int | None = None
+
     class Meta:
         permissions = [("view_run_details", "Can view error texts, topics and LLM calls")]
         indexes = [
@@ -153,14 +155,12 @@ class LayerRun(models.Model):
                 ErrorLine.objects.using(using).rewrite([self])
 
     def complete(self) -> None:
-        """Fill in what follows from the rest: the total of tokens, from its two parts unless it is more."""
-        total = self.tokens_total
+        """Fill in what follows from the rest: a total of tokens that nobody gave, from its two parts."""
         parts = [part for part in (self.tokens_input, self.tokens_output) if part is not None]
-        if not parts or not all(isinstance(figure, int) for figure in [*parts, total or 0]):
+        if not parts or not all(isinstance(part, int) for part in parts):
             return  # An expression is for the database to work out.
-        # A total that is less is from when the parts were; one below zero is for the database to refuse.
-        if total is None or 0 <= total < sum(parts):
-            self.tokens_total = sum(parts)
+        if self.tokens_total in (None, self._filled_in_total):
+            self.tokens_total = self._filled_in_total = sum(parts)
 
     def note_altered(self, field: str, how: str) -> None:
         """Remember that a field could not be kept as it came."""

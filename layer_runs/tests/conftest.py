@@ -212,7 +212,7 @@ def odd_runs(db) -> dict[str, LayerRun]:
     LayerRunFactory(
         id="huge-figures",
         tokens_input=10**12,
-        tokens_output=0,
+        tokens_output=10**12,
         tokens_total=10**12,
         estimated_cost_usd="999999.999999999",
         insights_created=2**31 - 1,

@@ -45,9 +45,8 @@ class LayerRunFactory(factory.django.DjangoModelFactory):
     model_profile = "reflection"
     model_provider = "anthropic"
     model_name = "claude-sonnet-4-6"
-    # A lesser total comes without parts, since it could not be theirs.
-    tokens_input = factory.LazyAttribute(lambda run: 54_468 if run.tokens_total not in range(58_839) else None)
-    tokens_output = factory.LazyAttribute(lambda run: 4_371 if run.tokens_total not in range(58_839) else None)
+    tokens_input = 54_468
+    tokens_output = 4_371
     tokens_total = 58_839
     estimated_cost_usd = "0.1794"
 
