@@ -22,8 +22,7 @@ run: .venv/.site
 
 test: .venv/.tests
 	@$(MAKE) --no-print-directory lint
-	@$(MAKE) --no-print-directory $(SIDE_BY_SIDE) test-sqlite test-postgres
-	@$(MAKE) --no-print-directory test-browser
+	@$(MAKE) --no-print-directory $(SIDE_BY_SIDE) test-sqlite test-postgres test-browser
 
 lint: export DJANGO_SETTINGS_MODULE = zos_site.settings_test
 lint: .venv/.tests
