@@ -786,3 +786,8 @@ def test_its_hooks_and_addresses_are_plain_numbers_whatever_the_language(get, se
     assert answer.link("Zurück" if not answer.all("a[@rel='prev']") else answer.text("a[@rel='prev']")).endswith(
         "page=50"
     )
+
+
+def test_the_link_of_a_row_is_the_address_of_its_run(get):
+    run = LayerRunFactory(id="zos-1:a.b_c", layer_name="nightly")
+    assert get("?status=success").link("nightly") == reverse("layer_runs:detail", args=[run.pk]) + "?status=success"
