@@ -30,7 +30,7 @@ class Card:
 
 def _cost_note(totals: dict[str, Any]) -> str:
     if totals["unpriced"]:
-        return _("estimate, + %s tokens unpriced") % formatting.count(totals["unpriced"])
+        return _("estimate, + %s unpriced") % formatting.count(totals["unpriced"])
     return _("estimate")
 
 

@@ -69,7 +69,7 @@ def test_every_figure_has_a_card_with_a_plain_value():
     assert cards["tokens"]["title"] == "24,214,728 tokens"
     assert Decimal(cards["cost"]["value"]) == Decimal("1234.5")
     assert (cards["cost"]["text"], cards["cost"]["title"]) == ("$1,234.50", "$1,234.50")
-    assert cards["cost"]["note"] == "estimate, + 7 tokens unpriced"
+    assert cards["cost"]["note"] == "estimate, + 7 unpriced"
     assert cards["success"]["note"] == "50%"
     assert [name for name, card in cards.items() if card["taken"]] == ["success"]
     assert [name for name, card in cards.items() if card["url"]] == Status.values

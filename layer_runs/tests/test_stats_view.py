@@ -113,7 +113,7 @@ def test_its_values_are_never_localised(get, settings):
         ({}, "cost", "Cost$0.18estimate"),
         ({"estimated_cost_usd": "0.000000001"}, "cost", "Cost<$0.01estimate"),
         ({"estimated_cost_usd": None}, "cost", "Cost$0estimate"),
-        ({"unpriced_tokens": 1_500}, "cost", "Cost$0.18estimate, + 1,500 tokens unpriced"),
+        ({"unpriced_tokens": 1_500}, "cost", "Cost$0.18estimate, + 1,500 unpriced"),
         ({"tokens_total": 24_214_728}, "tokens", "Tokens24.2M"),
         ({"failing": True}, "failed", "Failed1100%"),
     ],
