@@ -12,8 +12,10 @@ from layer_runs.tests.factories import LayerRunFactory, LlmCallFactory
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("strict_csp")]
 
 LIST = "/layer-runs/"
-# Colours differ by theme and layout by width: two looks cover both of each.
-each_look = [pytest.mark.parametrize(("theme", "width"), [("light", 1280), ("dark", 390)])]
+each_look = [
+    pytest.mark.parametrize("theme", ["light", "dark"]),
+    pytest.mark.parametrize("width", [390, 1280]),
+]
 
 
 @pytest.fixture
