@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import re
-from datetime import datetime, timedelta, tzinfo
+from collections.abc import Callable
+from datetime import datetime, time, timedelta, tzinfo
 from decimal import ROUND_HALF_UP, Decimal
+from numbers import Rational
+from typing import Any
 
 NOTHING = "–"
 MINUS = "−"
@@ -45,6 +48,12 @@ def usd_exact(value: Decimal | None) -> str:
     digits = f"{value:,.9f}".rstrip("0")
     whole, _, cents = digits.partition(".")
     return f"${whole}.{cents:0<2}"
+
+
+def usd_change(value: Decimal, places: int = 2) -> str:
+    """Return a difference in US dollars with its sign: `+$4.23`, `−$0.59`, `$0` for exactly none."""
+    sign = "+" if value > 0 else MINUS if value < 0 else ""
+    return f"{sign}{usd(abs(value), places)}"
 
 
 def duration(milliseconds: int | None) -> str:
@@ -110,6 +119,27 @@ def day(moment: datetime, zone: tzinfo) -> str:
     return f"{local.day} {local:%b %Y}"
 
 
+def days(start: datetime, end: datetime) -> str:
+    """Return the days between two moments in their zone: `24 Oct – 22 Nov 2026`; parts of a day with their hours."""
+    last = end - timedelta(microseconds=1)
+    whole = start.time() == end.time() == time.min
+    if start.date() == last.date():
+        name = f"{start:%a} {start.day} {start:%b %Y}"
+        return name if whole else f"{name} {start:%H:%M} – {end:%H:%M}"
+    year = "" if start.year == last.year else f" {start.year}"
+    if not whole:
+        return f"{start.day} {start:%b}{year} {start:%H:%M} – {end.day} {end:%b %Y} {end:%H:%M}"
+    month = "" if start.month == last.month and not year else f" {start:%b}"
+    return f"{start.day}{month}{year} – {last.day} {last:%b %Y}"
+
+
+def short_day(moment: datetime, now: datetime, zone: tzinfo) -> str:
+    """Return a calendar day as a table says it: `16 Nov`, with its year only where that is not this one."""
+    local = moment.astimezone(zone)
+    year = "" if local.year == now.astimezone(zone).year else f" {local.year}"
+    return f"{local.day} {local:%b}{year}"
+
+
 def stretch(since: datetime | None, until: datetime | None, now: datetime, zone: tzinfo) -> str:
     """Return a window of time with its zone: `16 Nov 2026 – 22 Nov 2026, UTC`; whole days are named as days."""
     if since is None and until is None:
@@ -137,6 +167,52 @@ def share(part: int, whole: int) -> str:
     if tenth == 0:
         return "<0.1%"
     return ">99.9%" if tenth == 100 else f"{tenth}%"
+
+
+def percent(part: Rational | Decimal) -> str:
+    """Return a part of one in percent, to be set beside another: `1.8%`."""
+    return f"{Decimal(round(part * 1_000)).scaleb(-1)}%".replace("-", MINUS)
+
+
+def change(part: Decimal | None) -> str:
+    """Return a relative difference in percent with its sign: `+17%`, `−0.4%`, `±0%`; of nothing there is none."""
+    if part is None:
+        return NOTHING
+    percent = (part * 100).quantize(Decimal("0.1") if abs(part) < Decimal("0.01") else Decimal(1), ROUND_HALF_UP)
+    return f"{percent:+,}%".replace("-", MINUS) if percent else "±0%"
+
+
+def ratio(value: Decimal | None, places: int = 2) -> str:
+    """Return how many of one thing come to one of another: `0.90`, `28.6`, `<0.01` rather than a rounded-away one."""
+    if value is None:
+        return NOTHING
+    unit = Decimal(1).scaleb(-places)
+    rounded = value.quantize(unit, ROUND_HALF_UP)
+    return f"<{unit}" if value and not rounded else f"{rounded:,}"
+
+
+def signed(difference: Any, show: Callable[[Any], str]) -> str:
+    """Return a difference with its sign, its size as `show` says it: `+4`, `−1m 03s`."""
+    sign = "+" if difference > 0 else MINUS if difference < 0 else ""
+    return f"{sign}{show(abs(difference))}"
+
+
+def p_value(p: float) -> str:
+    """Return how often chance alone does it: `p = 0.37`, `p = 0.048`, `p < 0.001`; none is rounded to 1 in 20."""
+    if p < 0.001:
+        return "p < 0.001"
+    places = 2 if p >= 0.095 else 3 if f"{p:.3f}" != "0.050" else 4
+    return f"p = {p:.{places}f}"
+
+
+def per_100(part: int, whole: int) -> str:
+    """Return how many there are for every hundred: `17.8`, `0`, `<0.1`; of nothing there is no rate."""
+    if not whole:
+        return NOTHING
+    if not part:
+        return "0"
+    tenths = (Decimal(part * 100) / whole).quantize(Decimal("0.1"), ROUND_HALF_UP)
+    return f"{tenths:,}" if tenths else "<0.1"
 
 
 def plural(number: int, noun: str) -> str:

@@ -24,6 +24,12 @@ class Window:
     def __bool__(self) -> bool:
         return self.since is not None or self.until is not None
 
+    def __and__(self, other: Window) -> Window:
+        """Return what lies in both."""
+        since = [edge for edge in (self.since, other.since) if edge is not None]
+        until = [edge for edge in (self.until, other.until) if edge is not None]
+        return Window(max(since, default=None), min(until, default=None))
+
 
 EVER = Window()
 
@@ -40,7 +46,23 @@ def of_period(period: str, now: datetime, zone: tzinfo) -> Window:
         return Window(since=now - timedelta(hours=24))
     days = int(period.removesuffix("d"))
     first = now.astimezone(zone).date() - timedelta(days=days - 1)
-    return Window(since=_midnight(first, zone, min))
+    return Window(since=midnight(first, zone, min))
+
+
+def before(window: Window, now: datetime, zone: tzinfo) -> Window | None:
+    """Return the window of the same length just before this one, or None where this one has no beginning.
+
+    Whole days go back by as many days, and stay whole where a clock change made one of them longer; a
+    window without an end reaches to the end of today.
+    """
+    if window.since is None:
+        return None
+    first = window.since.astimezone(zone)
+    until = window.until or midnight(now.astimezone(zone).date() + timedelta(days=1), zone, max)
+    last = until.astimezone(zone)
+    if first.time() == time.min and last.time() == time.min:
+        return Window(midnight(first.date() - (last.date() - first.date()), zone, min), window.since)
+    return Window(window.since - ((window.until or now) - window.since), window.since)
 
 
 def parse_since(text: str, zone: tzinfo) -> datetime:
@@ -60,7 +82,7 @@ def _parse(text: str, zone: tzinfo, choose: Choose, whole_day: timedelta) -> dat
     text = text.strip()
     try:
         if len(text) <= 10:
-            return _clamp(_midnight(date.fromisoformat(text) + whole_day, zone, choose))
+            return _clamp(midnight(date.fromisoformat(text) + whole_day, zone, choose))
         moment = datetime.fromisoformat(text)
         if moment.tzinfo is None:
             moment = _local(moment, zone, choose)
@@ -70,7 +92,8 @@ def _parse(text: str, zone: tzinfo, choose: Choose, whole_day: timedelta) -> dat
         return EARLIEST if text < "2" else LATEST
 
 
-def _midnight(day: date, zone: tzinfo, choose: Choose) -> datetime:
+def midnight(day: date, zone: tzinfo, choose: Choose) -> datetime:
+    """Return the midnight a day begins with; `choose` (min or max) picks one where a clock change repeats it."""
     return _local(datetime.combine(day, time.min), zone, choose)
 
 

@@ -372,3 +372,79 @@ def test_a_title_is_found_in_a_megabyte_without_waiting() -> None:
 )
 def test_it_reads_the_code_an_error_begins_with(message: str, code: str) -> None:
     assert formatting.error_code(message) == code
+
+
+@pytest.mark.parametrize(
+    ("part", "whole", "text"),
+    [
+        (13, 73, "17.8"),
+        (0, 5, "0"),
+        (3, 2, "150.0"),
+        (1, 4_000, "<0.1"),
+        (1, 1_000, "0.1"),
+        (99, 1, "9,900.0"),
+        (1, 0, "–"),
+    ],
+)
+def test_a_rate_for_every_hundred_never_rounds_something_to_nothing(part, whole, text):
+    assert formatting.per_100(part, whole) == text
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [("4.234", "+$4.23"), ("-0.59", "−$0.59"), ("0", "$0"), ("0.004", "+<$0.01"), ("-0.004", "−<$0.01")],
+)
+def test_a_difference_in_money_has_a_sign_and_never_rounds_to_nothing(value, text):
+    assert formatting.usd_change(Decimal(value)) == text
+
+
+@pytest.mark.parametrize(
+    ("part", "text"),
+    [
+        ("0.174", "+17%"),
+        ("-0.08", "−8%"),
+        ("0.004", "+0.4%"),
+        ("-0.0001", "±0%"),
+        ("0", "±0%"),
+        ("12.5", "+1,250%"),
+        (None, "–"),
+    ],
+)
+def test_a_relative_difference_is_told_from_none(part, text):
+    assert formatting.change(part if part is None else Decimal(part)) == text
+
+
+@pytest.mark.parametrize(("part", "text"), [("0.0184", "1.8%"), ("0", "0.0%"), ("1", "100.0%"), ("-0.0125", "−1.2%")])
+def test_a_part_that_stands_beside_another_keeps_a_decimal(part, text):
+    assert formatting.percent(Decimal(part)) == text
+
+
+@pytest.mark.parametrize(
+    ("value", "places", "text"),
+    [
+        (None, 2, "–"),
+        (Decimal("0.895"), 2, "0.90"),
+        (Decimal(0), 2, "0.00"),
+        (Decimal("0.004"), 2, "<0.01"),
+        (Decimal("1234.5"), 0, "1,235"),
+    ],
+)
+def test_a_ratio_never_rounds_something_to_nothing(value, places, text):
+    assert formatting.ratio(value, places) == text
+
+
+@pytest.mark.parametrize(
+    ("p", "text"),
+    [
+        (1.0, "p = 1.00"),
+        (0.36666, "p = 0.37"),
+        (0.0952, "p = 0.10"),
+        (0.0484, "p = 0.048"),
+        (0.0499, "p = 0.0499"),
+        (0.0501, "p = 0.0501"),
+        (0.0004, "p < 0.001"),
+        (0.0, "p < 0.001"),
+    ],
+)
+def test_p_values_are_rounded_but_never_across_the_limit(p, text):
+    assert formatting.p_value(p) == text

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from layer_runs.windows import EARLIEST, EVER, LATEST, PERIODS, Window, of_period, parse_since, parse_until
+from layer_runs.windows import EARLIEST, EVER, LATEST, PERIODS, Window, before, of_period, parse_since, parse_until
 
 # A busy machine is no failure.
 unhurried = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -209,3 +209,58 @@ def test_a_time_with_an_offset_does_not_depend_on_the_zone_of_the_site(moment: d
     text = moment.isoformat()
     assert {parse_since(text, zone) for zone in ZONES} == {parse_until(text, zone) for zone in ZONES}
     assert len({parse_since(text, zone) for zone in ZONES}) == 1
+
+
+# -- the window before
+
+
+@pytest.mark.parametrize(
+    ("window", "earlier"),
+    [
+        # A week that has not ended yet is seven days, and so is the one before.
+        (Window(utc(2026, 6, 9, 4)), Window(utc(2026, 6, 2, 4), utc(2026, 6, 9, 4))),
+        # The day of 23 hours in the window, and then in the one before it.
+        (Window(utc(2026, 3, 8, 5), utc(2026, 3, 10, 4)), Window(utc(2026, 3, 6, 5), utc(2026, 3, 8, 5))),
+        (Window(utc(2026, 3, 9, 4), utc(2026, 3, 11, 4)), Window(utc(2026, 3, 7, 5), utc(2026, 3, 9, 4))),
+        # What is no whole days goes back by its length.
+        (Window(utc(2026, 6, 14, 16)), Window(utc(2026, 6, 13, 16), utc(2026, 6, 14, 16))),
+        (Window(utc(2026, 6, 1, 5), utc(2026, 6, 1, 7)), Window(utc(2026, 6, 1, 3), utc(2026, 6, 1, 5))),
+        (EVER, None),
+        (Window(until=utc(2026, 6, 1)), None),
+    ],
+)
+def test_the_window_before_is_as_long_and_ends_where_this_one_begins(window, earlier) -> None:
+    assert before(window, utc(2026, 6, 15, 16), NEW_YORK) == earlier
+
+
+@unhurried
+@given(
+    st.datetimes(datetime(2001, 1, 1), datetime(2150, 1, 1), timezones=st.just(UTC)),
+    st.sampled_from(sorted(PERIODS)),
+    st.sampled_from(ZONES),
+)
+def test_the_window_before_a_period_is_never_empty_and_never_overlaps(now, period, zone) -> None:
+    window = of_period(period, now, zone)
+    earlier = before(window, now, zone)
+    if period == "all":
+        assert earlier is None
+        return
+    assert earlier.until == window.since
+    assert earlier.since < earlier.until
+    days = 1 if period == "24h" else int(period[:-1])
+    assert abs(earlier.until - earlier.since - timedelta(days=days)) <= timedelta(days=1, hours=1)
+
+
+# -- two windows
+
+
+@unhurried
+@given(st.tuples(*[st.none() | st.datetimes(timezones=st.just(UTC))] * 5))
+def test_what_lies_in_both_of_two_windows_lies_in_each(moments) -> None:
+    one, other, moment = Window(*moments[:2]), Window(*moments[2:4]), moments[4] or utc(2026, 1, 1)
+
+    def holds(window: Window) -> bool:
+        return (window.since is None or window.since <= moment) and (window.until is None or moment < window.until)
+
+    assert holds(one & other) == holds(other & one) == (holds(one) and holds(other))
+    assert one & EVER == one
