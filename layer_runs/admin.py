@@ -18,7 +18,8 @@ from .access import VIEW_DETAILS
 from .columns import Look, RunColumn
 from .filters import LayerRunFilterSet
 from .lenses import run as run_lens
-from .models import ErrorLine, LayerRun, LlmCall
+from .menus import menus
+from .models import ErrorLine, LayerRun, LlmCall, RunUsage
 from .tables import LayerRunTable
 from .windows import PERIODS
 
@@ -76,8 +77,9 @@ class PeriodFilter(SelectionFilter):
 
 class ValuesFilter(SelectionFilter):
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        menus = selection_of({self.parameter_name: self.given}, LayerRun.objects.all()).menus(only=self.parameter_name)
-        return [(value, value) for menu in menus for value, _taken in menu.options]
+        selection = selection_of({self.parameter_name: self.given}, LayerRun.objects.all())
+        shown = menus(selection, only=self.parameter_name)
+        return [(choice.value, choice.value) for menu in shown for choice in menu.choices]
 
 
 class StatusFilter(ValuesFilter):
@@ -204,7 +206,7 @@ class LayerRunAdmin(admin.ModelAdmin):
         runs = list(objs)
         counts = {
             model._meta.verbose_name_plural: model.objects.filter(run__in=objs).count()
-            for model in (LlmCall, ErrorLine)
+            for model in (LlmCall, ErrorLine, RunUsage)
         }
         refused = set() if self.has_delete_permission(request) else {LayerRun._meta.verbose_name}
         return list(map(str, runs)), {LayerRun._meta.verbose_name_plural: len(runs)} | counts, refused, []

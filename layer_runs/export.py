@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
@@ -30,8 +30,12 @@ def columns(with_details: bool = True) -> list[str]:
 def row(record: Model, names: Iterable[str] | None = None) -> dict[str, Any]:
     """Return a record as plain values. Money becomes a decimal text, so that no reader rounds it."""
     names = names or [field.attname for field in record._meta.concrete_fields]
-    values = {name: getattr(record, name) for name in names}
-    return {name: f"{value:f}" if isinstance(value, Decimal) else value for name, value in values.items()}
+    return {name: plain(getattr(record, name)) for name in names}
+
+
+def plain(value: Any) -> Any:
+    """Return money as a decimal text, so that no reader rounds it."""
+    return f"{value:f}" if isinstance(value, Decimal) else value
 
 
 def cell(value: Any) -> Any:
@@ -64,6 +68,19 @@ def json_lines(runs: Iterable[LayerRun], names: list[str]) -> Iterator[str]:
     """Yield the runs as JSON, one object a line."""
     for run in runs:
         yield json.dumps(row(run, names), cls=DjangoJSONEncoder, ensure_ascii=False) + "\n"
+
+
+def table(name: str, columns: Sequence[str], rows: Iterable[dict[str, Any]]) -> StreamingHttpResponse:
+    """Return a download of rows of plain values, in the order of the columns. Money becomes a decimal text."""
+
+    def lines() -> Iterator[str]:
+        writer = csv.writer(_Line())
+        yield writer.writerow(columns)
+        for values in rows:
+            yield writer.writerow([plain(cell(values[column])) for column in columns])
+
+    headers = {"Content-Disposition": f'attachment; filename="{name}.csv"'}
+    return StreamingHttpResponse(lines(), content_type="text/csv; charset=utf-8", headers=headers)
 
 
 KINDS = {

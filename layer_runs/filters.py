@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
@@ -12,34 +13,27 @@ from urllib.parse import urlencode
 import django_filters
 from django.http import QueryDict
 from django.utils import timezone
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
-from . import windows
-from .forms import InstantField, PeriodField, SelectionForm, StatusField, ValuesField
-from .models import LayerRun, Status
+from . import formatting, windows
+from .forms import FlagField, SelectionForm
+from .models import ErrorLine, LayerRun
+from .parameters import (
+    HasErrorsFilter,
+    InstantFilter,
+    MinimumCostFilter,
+    MinimumDurationFilter,
+    PeriodFilter,
+    RelatedFilter,
+    StatusFilter,
+    ValuesFilter,
+)
 from .querysets import LayerRunQuerySet
 from .windows import Window
 
-
-class ValuesFilter(django_filters.Filter):
-    """A repeatable parameter over a column of text; its menu is read from the data."""
-
-    field_class = ValuesField
-
-    def __init__(self, field_name: str, **kwargs: Any) -> None:
-        super().__init__(field_name, lookup_expr="in", **kwargs)
-
-
-class StatusFilter(ValuesFilter):
-    field_class = StatusField
-
-
-class PeriodFilter(django_filters.Filter):
-    field_class = PeriodField
-
-
-class InstantFilter(django_filters.Filter):
-    field_class = InstantField
+# Each is a query; beyond them an error goes by its fingerprint.
+TITLES_AT_MOST = 5
 
 
 @dataclass(frozen=True)
@@ -51,26 +45,27 @@ class Chip:
     url: str
 
 
-@dataclass(frozen=True)
-class Menu:
-    """The choices of a repeatable parameter, with those that are taken."""
-
-    name: str
-    label: str
-    options: list[tuple[str, bool]]
-
-    @property
-    def taken(self) -> int:
-        return sum(selected for _value, selected in self.options)
-
-
 class LayerRunFilterSet(django_filters.FilterSet):
     """The selection. A bad value drops its own filter and leaves a message in `complaints()`; the rest holds."""
 
-    layer_name = ValuesFilter("layer_name", label=_("Layer"))
-    status = StatusFilter("status", label=_("Status"))
-    model_name = ValuesFilter("model_name", label=_("Model"))
-    source = ValuesFilter("source", label=_("Source"))
+    layer_name = ValuesFilter("layer_name", label=_("Layer"), has_menu=True)
+    status = StatusFilter("status", label=_("Status"), has_menu=True)
+    model_name = ValuesFilter("model_name", label=_("Model"), has_menu=True)
+    source = ValuesFilter("source", label=_("Source"), has_menu=True)
+    layer_hash = ValuesFilter("layer_hash", label=_("Version"))
+    model_profile = ValuesFilter("model_profile", label=_("Profile"))
+    call_type = RelatedFilter("usage", "call_type", label=_("Call type"))
+    called = RelatedFilter("usage", "model_name", label=_("Model called"))
+    node = RelatedFilter("error_lines", "node", label=_("Node"), needs_details=True)
+    topic = RelatedFilter("error_lines", "topic", label=_("Failed target"), needs_details=True)
+    error = RelatedFilter("error_lines", "fingerprint", label=_("Error"), needs_details=True)
+    exclude_layer = ValuesFilter("layer_name", label=_("Without layer"), exclude=True)
+    exclude_error = RelatedFilter(
+        "error_lines", "fingerprint", label=_("Without error"), needs_details=True, exclude=True
+    )
+    has_errors = HasErrorsFilter(label=_("Has errors"))
+    min_cost = MinimumCostFilter("estimated_cost_usd", "gte", label=_("Costs at least"))
+    min_duration = MinimumDurationFilter("duration_ms", "gte", label=_("Takes at least"))
     period = PeriodFilter(label=_("Period"), choices=list(windows.PERIODS.items()), method="in_period")
     since = InstantFilter(label=_("From"), parse=windows.parse_since, method="in_window")
     until = InstantFilter(label=_("Until"), parse=windows.parse_until, method="in_window")
@@ -110,7 +105,12 @@ class LayerRunFilterSet(django_filters.FilterSet):
     def values(self) -> dict[str, Any]:
         """The parameters that are given and make sense."""
         self.form.is_valid()
-        return {name: value for name, value in self.form.cleaned_data.items() if value}
+        given = self.form.cleaned_data.items()
+        return {name: value for name, value in given if value and not self._is_withheld(name)}
+
+    def _is_withheld(self, name: str) -> bool:
+        """Whether a parameter asks for what this reader may not see: its answer would tell."""
+        return not self.sees_errors and getattr(self.filters[name], "needs_details", False)
 
     @cached_property
     def window(self) -> Window:
@@ -127,10 +127,17 @@ class LayerRunFilterSet(django_filters.FilterSet):
         return self.values.get("period", windows.DEFAULT_PERIOD)
 
     def filter_queryset(self, queryset: LayerRunQuerySet) -> LayerRunQuerySet:
-        queryset = queryset.within(self.window)
+        related: dict[str, dict[str, list[str]]] = defaultdict(dict)
         for name, value in self.values.items():
-            queryset = self.filters[name].filter(queryset, value)
-        return queryset
+            item = self.filters[name]
+            if isinstance(item, RelatedFilter) and not item.exclude:
+                # Together: a node and an error mean one line that is both.
+                related[item.name][item.field_name] = value
+            else:
+                queryset = item.filter(queryset, value)
+        for name, values in related.items():
+            queryset = queryset.with_related(name, **values)
+        return queryset.within(self.window)
 
     def in_period(self, queryset: LayerRunQuerySet, name: str, value: str) -> LayerRunQuerySet:
         return queryset  # the window is one thing, made of three parameters
@@ -138,13 +145,16 @@ class LayerRunFilterSet(django_filters.FilterSet):
     in_window = in_period
 
     def matching(self, queryset: LayerRunQuerySet, name: str, value: str) -> LayerRunQuerySet:
-        return queryset.search(value, in_errors=self.sees_errors, window=self.window)
+        return queryset.search(value, in_errors=self.sees_errors)
 
     def complaints(self) -> Iterator[tuple[str, str, str]]:
         """Yield name, label and message of each parameter that made no sense."""
         for name, messages in self.errors.items():
             for message in messages:
                 yield name, self.filters[name].label, message
+        for name, value in self.form.cleaned_data.items():
+            if value and self._is_withheld(name):
+                yield name, self.filters[name].label, _("This needs the permission to view run details.")
 
     # -- and back
 
@@ -174,28 +184,56 @@ class LayerRunFilterSet(django_filters.FilterSet):
                 data.setlist(name, value)
         return type(self)(data, self.queryset, path=self.path, sees_errors=self.sees_errors, now=self.now)
 
+    def previous(self) -> Self | None:
+        """Return the same selection in the window of the same length just before, or None where there is none."""
+        earlier = windows.before(self.window, self.now, timezone.get_default_timezone())
+        if earlier is None:
+            return None
+        edges = {"since": [earlier.since.isoformat()], "until": [earlier.until.isoformat()]}
+        return self.variant(period=None, **edges)
+
     def chips(self) -> Iterator[Chip]:
         """Yield each part of the selection but the period, which has its own switch."""
+        titles = dict(self._titles())
         for name, given in self.parameters().items():
             if name == "period" or name not in self.filters:
                 continue
             for text in given:
                 rest = [other for other in given if other != text]
-                yield Chip(self.filters[name].label, text, self.link(**{name: rest}))
+                yield Chip(
+                    self.filters[name].label, titles.get(text) or self._spoken(name, text), self.link(**{name: rest})
+                )
 
-    def menus(self, only: str = "") -> Iterator[Menu]:
-        """Yield the menus of the repeatable parameters, or one. Sources are a choice only where there are several."""
-        for name, item in self.filters.items():
-            if not isinstance(item, ValuesFilter) or only not in ("", name):
-                continue
-            taken = self._given(name) if name in self.values else []
-            known = [value for value in self.queryset.model.objects.values_of(item.field_name) if value]
-            if name == "status":
-                known = [*Status.values, *(value for value in known if value not in Status.values)]
-            if name == "source" and len(known) < 2 and not taken:
-                continue
-            options = [*known, *(value for value in taken if value not in known)]
-            yield Menu(name, item.label, [(value, value in taken) for value in options])
+    def _spoken(self, name: str, text: str) -> str:
+        """Return a value as people call it."""
+        if name == "layer_hash":
+            return text[:8]
+        if name == "has_errors":
+            return gettext("yes") if self.values[name] == FlagField.YES else gettext("no")
+        return text
+
+    def _titles(self) -> Iterator[tuple[str, str]]:
+        """Yield what the first few of the selected errors are called: their newest text."""
+        chosen = [text for name in ("error", "exclude_error") for text in self.values.get(name, ())]
+        for fingerprint in chosen[:TITLES_AT_MOST]:
+            lines = ErrorLine.objects.filter(fingerprint=fingerprint).order_by("-started_at", "-run")
+            newest = lines.values_list("message", "node").first()
+            if newest:
+                yield fingerprint, ", ".join(filter(None, [formatting.error_title(newest[0]), newest[1]]))
+
+    @property
+    def unseen(self) -> Iterator[tuple[str, str]]:
+        """Yield what a form must carry along: parameters without a control, and what the page adds."""
+        for name, given in self.parameters().items():
+            item = self.filters.get(name)
+            if name != "live" and (item is None or self._has_no_control(name)):
+                yield from ((name, text) for text in given)
+
+    def _has_no_control(self, name: str) -> bool:
+        item = self.filters[name]
+        if name == "layer_hash":
+            return len(self.values[name]) > 1
+        return isinstance(item, ValuesFilter) and not item.has_menu and name != "exclude_layer"
 
     @property
     def typed(self) -> dict[str, str]:
@@ -205,4 +243,6 @@ class LayerRunFilterSet(django_filters.FilterSet):
 
     def _given(self, name: str) -> list[str]:
         value = self.values[name]
+        if isinstance(self.filters[name], HasErrorsFilter):
+            return ["1" if value == FlagField.YES else "0"]
         return list(value) if isinstance(value, list) else [self.data.get(name, "").strip()]

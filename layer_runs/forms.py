@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from datetime import datetime
+from decimal import ROUND_CEILING, Decimal, InvalidOperation
 from typing import Any
 
 from django import forms
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
+from .fields import MAX_USD
 from .models import LayerRun, Status
 
 
@@ -68,6 +71,62 @@ class InstantField(forms.CharField):
         except ValueError:
             message = _("“%(value).40s” is not a date or time: write 2026-11-01 or 2026-11-01T03:30.")
             raise forms.ValidationError(message, params={"value": text}) from None
+
+
+class FlagField(forms.CharField):
+    """Yes or no, in any of the words people write."""
+
+    YES, NO = "yes", "no"
+    _WORDS = {**dict.fromkeys(("1", "true", "yes", "on"), YES), **dict.fromkeys(("0", "false", "no", "off"), NO)}
+    default_error_messages = {"invalid": _("“%(value).40s” is neither yes (1) nor no (0).")}
+
+    def clean(self, value: Any) -> str:
+        text = super().clean(value)
+        if not text:
+            return ""
+        try:
+            return self._WORDS[text.lower()]
+        except KeyError:
+            raise forms.ValidationError(self.error_messages["invalid"], params={"value": text}) from None
+
+
+class AmountField(forms.CharField):
+    """An amount of US dollars that a run can cost."""
+
+    _PATTERN = re.compile(r"\$?((?:\d[\d,]{0,9})?(?:\.\d{0,12})?)", re.A)
+    default_error_messages = {"invalid": _("“%(value).40s” is not an amount: write 0.50.")}
+
+    def clean(self, value: Any) -> Decimal | None:
+        text = super().clean(value)
+        if not text:
+            return None
+        found = self._PATTERN.fullmatch(text)
+        try:
+            amount = Decimal(found[1].replace(",", "") if found else "")
+            # A comparison with what has more digits than a cost is a mistake of its own.
+            if amount >= MAX_USD:
+                raise InvalidOperation
+        except InvalidOperation:
+            raise forms.ValidationError(self.error_messages["invalid"], params={"value": text}) from None
+        return amount.quantize(Decimal("1e-9"), ROUND_CEILING)
+
+
+class DurationField(forms.CharField):
+    """A length of time: seconds, or a number with its unit. Its value is in milliseconds."""
+
+    _UNITS = {"ms": 1, "": 1_000, "s": 1_000, "m": 60_000, "min": 60_000, "h": 3_600_000, "d": 86_400_000}
+    _PATTERN = re.compile(r"(\d{1,9}(?:\.\d{1,6})?) ?([a-z]*)", re.I | re.A)
+    default_error_messages = {"invalid": _("“%(value).40s” is not a length of time: write 90s, 2m or 1h.")}
+
+    def clean(self, value: Any) -> int | None:
+        text = super().clean(value)
+        if not text:
+            return None
+        found = self._PATTERN.fullmatch(text)
+        unit = self._UNITS.get(found[2].lower()) if found else None
+        if unit is None:
+            raise forms.ValidationError(self.error_messages["invalid"], params={"value": text})
+        return int((Decimal(found[1]) * unit).to_integral_value(ROUND_CEILING))
 
 
 class SelectionForm(forms.Form):

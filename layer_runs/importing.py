@@ -6,7 +6,7 @@ import json
 import os
 import socket
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from decimal import Decimal
@@ -18,7 +18,7 @@ from django.db.models import DateTimeField, JSONField, Model
 from django.utils import timezone
 
 from .fields import UsdField
-from .models import ErrorLine, ImportLock, LayerRun, LlmCall
+from .models import ErrorLine, ImportLock, LayerRun, LlmCall, RunUsage
 from .sources.zos_rows import CALL_FIELDS, ZosRun
 
 STALE_AFTER = timedelta(minutes=10)
@@ -61,19 +61,22 @@ def compare(runs: Sequence[ZosRun]) -> Difference:
 
 
 def write(difference: Difference) -> None:
-    """Make the stored runs, their calls and the index of their errors equal to what was read, or nothing at all."""
+    """Make the stored runs, their calls and what follows from both equal to what was read, or nothing at all."""
     runs = difference.new + difference.updated
     using = router.db_for_write(LayerRun)
     with transaction.atomic(using=using):
         _upsert(LayerRun, RUN_FIELDS, [[run.values[name] for name in RUN_FIELDS] for run in runs], using)
-        indexed = [run for run in difference.new if run.values["errors"]] + difference.updated
+        indexed = [run for run in difference.new if run.values["errors"] != []] + difference.updated
         ErrorLine.objects.using(using).rewrite(
             [LayerRun(id=run.id, errors=run.values["errors"], started_at=run.values["started_at"]) for run in indexed]
         )
-        LlmCall.objects.using(using).filter(run__in=[run.id for run in difference.updated]).delete()
+        gone = LlmCall.objects.using(using).filter(run__in=[run.id for run in difference.updated])
+        gone._raw_delete(using)  # And not delete(): what the runs used is added up once, below.
         # By id, so that one that two runs claim is written once; it may be stored under a third.
         calls = {call[0]: [*call, run.id] for run in runs for call in run.calls}
+        users = {run.id for run in runs} | _runs_of(calls, using)
         _upsert(LlmCall, (*CALL_FIELDS, "run"), list(calls.values()), using)
+        RunUsage.objects.using(using).rewrite(users)
 
 
 def _same(stored: tuple[Any, ...], run: ZosRun) -> bool:
@@ -106,6 +109,18 @@ def _upsert(model: type[Model], names: Sequence[str], rows: list[list[Any]], usi
     with connection.cursor() as cursor:
         for source, parameters in _row_sources(rows, fields, connection):
             cursor.execute(insert + source + update, parameters)
+
+
+def _runs_of(call_ids: Iterable[str], using: str) -> set[str]:
+    """Return the ids of the runs under which these calls are stored."""
+    connection, key = connections[using], LlmCall._meta.pk
+    found: set[str] = set()
+    with connection.cursor() as cursor:
+        for source, parameters in _row_sources([[call_id] for call_id in call_ids], [key], connection):
+            sql = f"SELECT DISTINCT run_id FROM {LlmCall._meta.db_table} WHERE id IN ({source})"  # noqa: S608
+            cursor.execute(sql, parameters)
+            found.update(run_id for (run_id,) in cursor.fetchall())
+    return found
 
 
 def _row_sources(rows: list[list[Any]], fields: list[Any], connection: Any) -> Iterator[tuple[str, list[Any]]]:

@@ -1,8 +1,8 @@
-"""What is kept: a run, its LLM calls, and an index over its errors."""
+"""What is kept: a run, its LLM calls, and what follows from both."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -11,18 +11,21 @@ from django.db.models import F, Q
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
+from .calls import LlmCall
 from .constraints import MAX_COUNT, MAX_TOKENS, fits, in_range, times, whole
+from .derived import ErrorLine, RunUsage
 from .errors import RunError, read_errors
 from .expressions import ErrorCount, FirstErrorText, IsRunId, MillisecondsBetween
 from .fields import MAX_USD, CleanJSONField, CleanTextField, UsdField, new_ulid
-from .querysets import ErrorLineQuerySet, LayerRunQuerySet
+from .querysets import LayerRunQuerySet
+
+__all__ = ["RESERVED_IDS", "ErrorLine", "ImportLock", "LayerRun", "LlmCall", "RunUsage", "Status"]
 
 # Words that are pages under the mount point and so can be no run's id.
 RESERVED_IDS = ("api", "compare", "costs", "errors", "export", "layers", "live", "stats")
 # The columns of whole numbers, as the bounds of the models take them.
 COUNTS = ("targets_matched", "targets_processed", "targets_skipped", "insights_created")
 TOKENS = ("tokens_input", "tokens_output", "tokens_total", "unpriced_tokens", "reported_tokens_total")
-FIGURES = ("tokens_input", "tokens_output", "tokens_total", "latency_ms")
 
 
 class Status(models.TextChoices):
@@ -99,14 +102,21 @@ class LayerRun(models.Model):
 
     objects = LayerRunQuerySet.as_manager()
 
+    # The fields that something else is derived from.
+    DERIVED_FROM = frozenset({"errors", "started_at", "layer_name"})
     _filled_in_total: int | None = None
 
     class Meta:
         permissions = [("view_run_details", "Can view error texts, topics and LLM calls")]
         indexes = [
             models.Index(F("started_at").desc(), F("id").desc(), name="layerrun_started"),
-            models.Index("layer_name", F("started_at").desc(), F("id").desc(), name="layerrun_layer"),
-            # Wide, so that the totals of a period are read from the index alone: they are half of what a page costs.
+            # Wide, so that the figures of layers and the totals of a period are read from the index alone.
+            models.Index(
+                *("layer_name", F("started_at").desc(), F("id").desc(), "status", "duration_ms", "insights_created"),
+                *("targets_processed", "targets_skipped", "tokens_total", "tokens_input", "tokens_output"),
+                *("estimated_cost_usd", "unpriced_tokens"),
+                name="layerrun_layer",
+            ),
             models.Index(
                 *("status", F("started_at").desc(), F("id").desc()),
                 *("insights_created", "tokens_total", "estimated_cost_usd", "unpriced_tokens"),
@@ -139,7 +149,7 @@ class LayerRun(models.Model):
         return f"{self.layer_name} {self.id}"
 
     def save(self, *args: Any, **kwargs: Any) -> None:
-        """Save the run and, where its errors may have changed, the index over them."""
+        """Save the run and, where a field it follows from may have changed, what is derived from it."""
         self.complete()
         written = kwargs.get("update_fields")
         if written is not None and {"tokens_input", "tokens_output"} & set(written):
@@ -147,12 +157,22 @@ class LayerRun(models.Model):
         using = kwargs.setdefault("using", router.db_for_write(type(self), instance=self))
         notes = self.__dict__.get("notes")
         notes_are_written = notes is not None if written is None else "notes" in written
+        is_first = self._state.adding and not kwargs.get("force_update")
         with transaction.atomic(using=using):
             super().save(*args, **kwargs)
             if not notes_are_written and self.__dict__.get("notes") is not notes:
                 super().save(using=using, update_fields=["notes"])
-            if written is None or {"errors", "started_at"} & set(written):
-                ErrorLine.objects.using(using).rewrite([self])
+            if written is None or self.DERIVED_FROM & set(written):
+                self.derive([self], using=using, is_first=is_first)
+
+    @staticmethod
+    def derive(runs: Iterable[LayerRun], *, using: str, is_first: bool = False) -> None:
+        """Rewrite what follows from these runs as they are now; `is_first` says that they were not stored before."""
+        runs = list(runs)
+        if erring := [run for run in runs if run.errors != []] if is_first else runs:
+            ErrorLine.objects.using(using).rewrite(erring)
+        # Also at first: until a transaction ends, calls may have been written before their run.
+        RunUsage.objects.using(using).rewrite([run.pk for run in runs], is_first=is_first)
 
     def complete(self) -> None:
         """Fill in what follows from the rest: a total of tokens that nobody gave, from its two parts."""
@@ -179,68 +199,6 @@ class LayerRun(models.Model):
     def silence(self, now: datetime) -> timedelta:
         """Return how long a running run has given no sign of life."""
         return max(now - self.last_sign_of_life, timedelta(0))
-
-
-class LlmCall(models.Model):
-    """One call to a model: why a run cost what it cost. Prompts and responses are not kept."""
-
-    id = CleanTextField(primary_key=True, max_length=64, default=new_ulid, editable=False)
-    run = models.ForeignKey(LayerRun, on_delete=models.CASCADE, related_name="calls", db_index=False)
-    topic = CleanTextField(max_length=300, blank=True, default="", db_default="")
-    call_type = CleanTextField(max_length=50, blank=True, default="", db_default="")
-    model_profile = CleanTextField(max_length=100, blank=True, default="", db_default="")
-    model_provider = CleanTextField(max_length=100, blank=True, default="", db_default="")
-    model_name = CleanTextField(max_length=200, blank=True, default="", db_default="")
-    tokens_input = models.BigIntegerField(default=0, db_default=0)
-    tokens_output = models.BigIntegerField(default=0, db_default=0)
-    tokens_total = models.BigIntegerField(default=0, db_default=0)
-    estimated_cost_usd = UsdField(null=True, blank=True, help_text=_("Empty when the model has no price."))
-    latency_ms = models.BigIntegerField(null=True, blank=True)
-    success = models.BooleanField(default=True, db_default=True)
-    error_message = CleanTextField(max_length=2000, blank=True, default="", db_default="")
-    created_at = models.DateTimeField(default=timezone.now)
-
-    class Meta:
-        indexes = [models.Index("run", "created_at", "id", name="llmcall_run")]
-        constraints = [
-            in_range("llmcall_figures_in_range", 0, MAX_TOKENS + 1, *FIGURES),
-            in_range("llmcall_cost_in_range", 0, MAX_USD, "estimated_cost_usd"),
-            *times("llmcall", "created_at"),
-            whole("llmcall", *FIGURES, "estimated_cost_usd", "success"),
-            *fits(
-                "llmcall",
-                **{"id": 64, "topic": 300, "call_type": 50, "error_message": 2000},
-                **{"model_profile": 100, "model_provider": 100, "model_name": 200},
-            ),
-        ]
-
-    def __str__(self) -> str:
-        return f"{self.call_type} {self.id}"
-
-
-class ErrorLine(models.Model):
-    """One error of a run, searchable. Derived from the JSON, which stays the evidence."""
-
-    run = models.ForeignKey(LayerRun, on_delete=models.CASCADE, related_name="error_lines", db_index=False)
-    position = models.PositiveIntegerField()
-    topic = CleanTextField(max_length=300, blank=True)
-    node = CleanTextField(max_length=200, blank=True)
-    message = CleanTextField(max_length=2000, blank=True)
-    fingerprint = CleanTextField(max_length=32)
-    started_at = models.DateTimeField()
-
-    objects = ErrorLineQuerySet.as_manager()
-
-    class Meta:
-        indexes = [models.Index(F("started_at").desc(), F("run").desc(), name="errorline_started")]
-        constraints = [
-            models.UniqueConstraint(fields=["run", "position"], name="errorline_position"),
-            whole("errorline", "position"),
-            *fits("errorline", topic=300, node=200, message=2000, fingerprint=32),
-        ]
-
-    def __str__(self) -> str:
-        return f"{self.node}: {self.message}"
 
 
 class ImportLock(models.Model):

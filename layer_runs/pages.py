@@ -40,11 +40,14 @@ class PageView(MonitorView, TemplateView):
     fragment_template_name = ""
     title = gettext_lazy("Layer runs")
 
-    def get_template_names(self) -> list[str]:
-        # History restores and boosted links also come from htmx, and want the whole page.
+    @property
+    def fragment_wanted(self) -> str:
+        """The id of the element that htmx asks for, if it does: history restores and boosted links want the page."""
         htmx = self.request.htmx
-        asked = htmx and not htmx.boosted and not htmx.history_restore_request and htmx.target == self.fragment_id
-        return [self.fragment_template_name if asked else self.template_name]
+        return "" if not htmx or htmx.boosted or htmx.history_restore_request else htmx.target or ""
+
+    def get_template_names(self) -> list[str]:
+        return [self.fragment_template_name if self.fragment_wanted == self.fragment_id else self.template_name]
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
         chrome = admin_site().each_context(self.request) | {"is_nav_sidebar_enabled": False}

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Iterable, Iterator
+from datetime import datetime
 from decimal import Decimal
 from typing import Any, Self
 
@@ -11,8 +12,8 @@ from django.db.models import Count, Q, Sum, Value
 from django.db.models.functions import Coalesce
 from django.db.models.lookups import Exact
 
-from .errors import read_errors
-from .windows import EVER, Window
+from .windowed import WindowedQuerySet
+from .windows import Window
 
 # What no list needs and what can be large: read only where one run is shown.
 EVIDENCE = ("errors", "notes")
@@ -25,7 +26,7 @@ def batched(runs: list[models.Model]) -> Iterator[list[models.Model]]:
     return (runs[start : start + BATCH] for start in range(0, len(runs), BATCH))
 
 
-class LayerRunQuerySet(models.QuerySet["LayerRun"]):
+class LayerRunQuerySet(WindowedQuerySet):
     """Runs. Reads end in an index; writes keep what is derived from a run in step with it."""
 
     def newest_first(self) -> Self:
@@ -35,22 +36,30 @@ class LayerRunQuerySet(models.QuerySet["LayerRun"]):
         """Leave the evidence in the database: one run's errors can outweigh a page of runs."""
         return self.defer(*EVIDENCE)
 
-    def within(self, window: Window) -> Self:
-        if window.since is not None:
-            self = self.filter(started_at__gte=window.since)
-        if window.until is not None:
-            self = self.filter(started_at__lt=window.until)
-        return self
-
-    def search(self, text: str, *, in_errors: bool = True, window: Window = EVER) -> Self:
-        """Find literal text in a run's id and, where the reader may see them, in its errors, topics and nodes.
-
-        `window` repeats the bounds of the selection, so that only its error lines are read.
-        """
+    def search(self, text: str, *, in_errors: bool = True) -> Self:
+        """Find literal text in a run's id and, where the reader may see them, in its errors, topics and nodes."""
         found = Q(id__contains_ascii=text)
-        if in_errors:
-            found |= Q(pk__in=self._error_lines().mentioning(text, window))
-        return self.filter(found)
+        if not in_errors:
+            return self.filter(found)
+        lines = self._related("error_lines").mentioning(text)
+        return self.narrowed(lambda window: found | Q(pk__in=lines.within(window).values("run")))
+
+    def with_related(self, name: str, **values: list[str]) -> Self:
+        """Keep the runs with an error line (`error_lines`) or LLM calls (`usage`) of any of these values."""
+        return self._by_related(name, values, found=True)
+
+    def without_related(self, name: str, **values: list[str]) -> Self:
+        """Leave out exactly the runs that `with_related` keeps."""
+        return self._by_related(name, values, found=False)
+
+    def _by_related(self, name: str, values: dict[str, list[str]], *, found: bool) -> Self:
+        rows = self._related(name).filter(**{f"{field}__in": wanted for field, wanted in values.items()})
+
+        def condition(window: Window) -> Q:
+            mine = Q(pk__in=rows.within(window).values("run"))
+            return mine if found else ~mine
+
+        return self.narrowed(condition)
 
     def same_layer_as(self, run: models.Model) -> Self:
         # The source inside an expression: a planner without statistics would else take its index for as
@@ -73,12 +82,8 @@ class LayerRunQuerySet(models.QuerySet["LayerRun"]):
         `cost` is a Decimal of US dollars; every figure is 0 when there is nothing to add.
         """
         named = list(statuses)
-        runs = self.order_by()
-        stored = self.values_of("status")
-        if len(stored) < VALUES_AT_MOST:
-            # Says nothing but which index to use: one that begins with the status holds all that is added up.
-            runs = runs.filter(status__in=stored)
-        groups = runs.values("status").annotate(
+        groups = self.per(
+            "status",
             total=Count("*"),
             insights=Sum("insights_created"),
             tokens=Sum("tokens_total"),
@@ -93,6 +98,29 @@ class LayerRunQuerySet(models.QuerySet["LayerRun"]):
                 sums[name] += value or 0
         # PostgreSQL adds bigints up to a numeric.
         return {name: value if name == "cost" else int(value) for name, value in sums.items()}
+
+    def led_by(self, *key: str) -> Self:
+        # There is an index that begins with each of these. Whatever else narrows the rows picks its own.
+        if self.is_narrowed or not set(key) <= {"layer_name", "status", "model_name", "source"} or not key:
+            return self
+        stored = self.values_of(*key)
+        return self.filter(**{f"{key[0]}__in": stored}) if len(stored) < VALUES_AT_MOST else self
+
+    def started_bounds(self) -> tuple[datetime | None, datetime | None]:
+        """Return when the oldest and the newest of these runs started, from the two ends of an index."""
+        starts = self.newest_first().values_list("started_at", flat=True)
+        return starts.reverse().first(), starts.first()
+
+    def usage(self) -> Any:
+        """Return what these runs used: their LLM calls, added up a run, model and purpose."""
+        return self._related("usage").of_runs(self)
+
+    def lines(self) -> Any:
+        """Return the errors of these runs, a line each."""
+        return self._related("error_lines").of_runs(self)
+
+    def _related(self, name: str) -> Any:
+        return getattr(self.model, name).rel.related_model.objects.using(self.db)
 
     def values_of(self, field: str, limit: int = VALUES_AT_MOST) -> list[str]:
         """Return the distinct values of an indexed text column, sorted, by hopping over its index.
@@ -113,7 +141,7 @@ class LayerRunQuerySet(models.QuerySet["LayerRun"]):
             return sorted((value for (value,) in cursor.fetchall()), key=str)
 
     def bulk_create(self, objs: Iterable[models.Model], *args: Any, **kwargs: Any) -> list[models.Model]:
-        """Create the runs and the index of their errors, together."""
+        """Create the runs and what is derived from them, together."""
         runs = list(objs)
         for run in runs:
             run.complete()
@@ -123,12 +151,12 @@ class LayerRunQuerySet(models.QuerySet["LayerRun"]):
                 # What is stored now need not be what was given.
                 stored = self.model._base_manager.using(self.db).only("errors", "started_at")
                 runs = [run for part in batched(runs) for run in stored.filter(pk__in=[run.pk for run in part])]
-            self._error_lines().rewrite(runs)
+            self.model.derive(runs, using=self.db)
         return created
 
     def update(self, **values: Any) -> int:
-        """Update the runs and, where their errors or starts are among the values, the index of their errors."""
-        if self.query.is_sliced or not {"errors", "started_at"} & set(values):
+        """Update the runs and, where it follows from one of the values, what is derived from them."""
+        if self.query.is_sliced or not self.model.DERIVED_FROM & set(values):
             return super().update(**values)
         self._for_write = True
         with transaction.atomic(using=self.db):
@@ -137,45 +165,10 @@ class LayerRunQuerySet(models.QuerySet["LayerRun"]):
             updated = super().update(**values)
             stored = self.model._base_manager.using(self.db).only("errors", "started_at")
             for start in range(0, len(ids), BATCH):
-                self._error_lines().rewrite(stored.filter(pk__in=ids[start : start + BATCH]))
+                self.model.derive(stored.filter(pk__in=ids[start : start + BATCH]), using=self.db)
         return updated
 
     update.alters_data = True
 
-    def _error_lines(self) -> ErrorLineQuerySet:
+    def _error_lines(self) -> Any:
         return self.model.error_lines.rel.related_model.objects.using(self.db)
-
-
-class ErrorLineQuerySet(models.QuerySet["ErrorLine"]):
-    """The index over the errors of runs, derived from their JSON and never edited by itself."""
-
-    def mentioning(self, text: str, window: Window) -> models.QuerySet[Any, Any]:
-        """Return the ids of runs with this text in an error, a topic or a node."""
-        lines = self.filter(
-            Q(message__contains_ascii=text) | Q(topic__contains_ascii=text) | Q(node__contains_ascii=text)
-        )
-        if window.since is not None:
-            lines = lines.filter(started_at__gte=window.since)
-        if window.until is not None:
-            lines = lines.filter(started_at__lt=window.until)
-        return lines.values("run_id")
-
-    def rewrite(self, runs: Collection[models.Model]) -> None:
-        """Replace the lines of these runs by what their errors say now."""
-        runs = list(runs)
-        with transaction.atomic(using=self.db):
-            for part in batched(runs):
-                self.filter(run__in=[run.pk for run in part]).delete()
-            lines = (self._line(run, error) for run in runs for error in read_errors(run.errors))
-            self.bulk_create(lines, batch_size=BATCH)
-
-    def _line(self, run: models.Model, error: Any) -> models.Model:
-        return self.model(
-            run_id=run.pk,
-            position=error.position,
-            topic=error.topic,
-            node=error.node,
-            message=error.message,
-            fingerprint=error.fingerprint,
-            started_at=run.started_at,
-        )

@@ -15,6 +15,7 @@ register.filter("usd", formatting.usd)
 register.filter("usd_exact", formatting.usd_exact)
 register.filter("duration", formatting.duration)
 register.filter("relative", formatting.relative)
+register.filter("per_100", formatting.per_100)
 register.simple_tag(badge)
 
 
@@ -28,3 +29,9 @@ def exact(moment):
 def clock(moment, now):
     """The time of day, with as much of the date as it needs."""
     return formatting.clock(moment, now, timezone.get_default_timezone())
+
+
+@register.filter
+def short_day(moment, now):
+    """The calendar day, with its year where that is not this one."""
+    return formatting.short_day(moment, now, timezone.get_default_timezone())

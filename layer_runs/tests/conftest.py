@@ -24,7 +24,13 @@ from layer_runs.models import LayerRun
 from layer_runs.tests.factories import LayerRunFactory, StaffFactory
 
 # The element that each page swaps, and so the target that a request for its fragment names.
-FRAGMENTS = {"list": "run-results", "stats": "run-stats", "detail": "run-detail", "run_errors": "run-errors"}
+FRAGMENTS = {
+    **dict.fromkeys(("list", "layers", "errors", "costs"), "run-results"),
+    "stats": "run-stats",
+    "detail": "run-detail",
+    "run_errors": "run-errors",
+    "compare": "run-compare",
+}
 STRICT_CSP = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; font-src 'self';"
     " connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"

@@ -11,6 +11,7 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from layer_runs.filters import LayerRunFilterSet
+from layer_runs.menus import Menu, menus
 from layer_runs.models import LayerRun, Status
 from layer_runs.tests.factories import LayerRunFactory
 
@@ -24,6 +25,10 @@ def selection():
         return LayerRunFilterSet(QueryDict(query), LayerRun.objects.all(), **({"path": "/runs/", "now": NOW} | options))
 
     return selection
+
+
+def offered(menu: Menu) -> list[tuple[str, bool]]:
+    return [(choice.value, choice.taken) for choice in menu.choices]
 
 
 @pytest.mark.parametrize(
@@ -163,39 +168,39 @@ def test_it_looks_beyond_ids_only_for_those_who_may(selection):
 def test_its_menus_hold_the_values_in_the_data(selection):
     for name in ("b", "a", "a", ""):
         LayerRunFactory(layer_name=name, model_name=name, ago=timedelta(days=300))
-    menus = {menu.name: menu for menu in selection().menus()}
-    assert list(menus) == ["layer_name", "status", "model_name"]
-    assert menus["layer_name"].options == [("a", False), ("b", False)]
-    assert menus["model_name"].options == [("a", False), ("b", False)]
-    assert [value for value, _taken in menus["status"].options] == Status.values
+    shown = {menu.name: menu for menu in menus(selection())}
+    assert list(shown) == ["layer_name", "status", "model_name"]
+    assert offered(shown["layer_name"]) == [("a", False), ("b", False)]
+    assert offered(shown["model_name"]) == [("a", False), ("b", False)]
+    assert [value for value, _taken in offered(shown["status"])] == Status.values
 
 
 def test_its_menu_of_statuses_has_those_of_the_data_after_the_known_ones(selection):
     LayerRunFactory(status="exploded")
-    (menu,) = selection("status=failed").menus(only="status")
-    assert menu.options == [*((value, value == "failed") for value in Status.values), ("exploded", False)]
+    (menu,) = menus(selection("status=failed"), only="status")
+    assert offered(menu) == [*((value, value == "failed") for value in Status.values), ("exploded", False)]
     assert menu.taken == 1
 
 
 def test_its_menu_keeps_a_value_that_was_asked_for_and_is_not_there(selection):
     LayerRunFactory(layer_name="a")
-    (menu,) = selection("layer_name=gone&layer_name=a").menus(only="layer_name")
-    assert menu.options == [("a", True), ("gone", True)]
+    (menu,) = menus(selection("layer_name=gone&layer_name=a"), only="layer_name")
+    assert offered(menu) == [("a", True), ("gone", True)]
 
 
 def test_it_has_a_menu_of_sources_only_where_there_is_a_choice(selection):
     LayerRunFactory(source="")
     LayerRunFactory(source="one")
-    assert "source" not in [menu.name for menu in selection().menus()]
-    assert "source" in [menu.name for menu in selection("source=one").menus()]
+    assert "source" not in [menu.name for menu in menus(selection())]
+    assert "source" in [menu.name for menu in menus(selection("source=one"))]
     LayerRunFactory(source="two")
-    assert "source" in [menu.name for menu in selection().menus()]
+    assert "source" in [menu.name for menu in menus(selection())]
 
 
 def test_d27_its_menus_are_bounded_however_many_layers_there_are(selection):
     LayerRun.objects.bulk_create(LayerRunFactory.build(layer_name=f"layer-{n:04}") for n in range(600))
-    (menu,) = selection().menus(only="layer_name")
-    assert len(menu.options) == 500
+    (menu,) = menus(selection(), only="layer_name")
+    assert len(menu.choices) == 500
 
 
 def test_q23_no_parameter_becomes_a_look_up(selection):
@@ -208,3 +213,15 @@ def test_q23_no_parameter_becomes_a_look_up(selection):
 def test_it_takes_the_time_from_the_clock_where_none_is_given():
     here = LayerRunFilterSet(QueryDict("period=24h"), LayerRun.objects.all())
     assert timezone.now() - here.window.since < timedelta(hours=24, minutes=1)
+
+
+def test_the_selection_before_is_the_same_question_of_the_window_before(selection):
+    for days in (0, 6, 7, 13, 14):
+        LayerRunFactory(id=f"{days}", started_at=NOW - timedelta(days=days), status="failed")
+        LayerRunFactory(started_at=NOW - timedelta(days=days))
+    earlier = selection("status=failed").previous()
+    assert {run.pk for run in earlier.qs} == {"7", "13"}
+    assert earlier.parameters()["status"] == ["failed"]
+    assert selection(earlier.link().partition("?")[2]).window == earlier.window
+    assert selection("period=all").previous() is None
+    assert selection("until=2026-01-01").previous() is None

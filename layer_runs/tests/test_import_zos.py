@@ -16,6 +16,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from datetime import timedelta
 from decimal import Decimal
+from itertools import product
 from pathlib import Path
 from urllib.parse import quote, urlsplit
 
@@ -27,7 +28,7 @@ from django.utils import timezone
 
 from layer_runs import importing
 from layer_runs.management.commands import import_zos
-from layer_runs.models import ErrorLine, ImportLock, LayerRun, LlmCall
+from layer_runs.models import ErrorLine, ImportLock, LayerRun, LlmCall, RunUsage
 from layer_runs.sources import zos
 from layer_runs.tests.zos_database import LAX_SCHEMA, ZosTestDatabase, invalid_utf8
 
@@ -57,8 +58,95 @@ def failing_import(database: object, **options: object) -> tuple[int, str, str]:
 def everything() -> list[list[tuple[object, ...]]]:
     """Return all that an import writes."""
     return [list(model.objects.order_by("pk").values_list()) for model in (LayerRun, LlmCall)] + [
-        list(ErrorLine.objects.order_by("run", "position").values_list("run", "position", "topic", "node", "message"))
+        list(ErrorLine.objects.order_by("run", "position").values_list("run", "position", "topic", "node", "message")),
+        sorted(used()),
     ]
+
+
+USED = ("calls", "tokens_input", "tokens_output", "tokens_total", "unpriced_tokens", "estimated_cost_usd", "wasted_usd")
+
+
+def used() -> list[tuple[object, ...]]:
+    return list(RunUsage.objects.values_list("run", "layer_name", "model_profile", "model_name", "call_type", *USED))
+
+
+def used_in(database: ZosTestDatabase) -> list[tuple[object, ...]]:
+    """Another way: by SQL over the source, with dollars as whole nano-dollars."""
+    rows = database.execute("""
+        WITH calls AS (
+            SELECT c.*, r.id AS run_id, r.layer_name, CAST(round(c.estimated_cost_usd * 1e9) AS INTEGER) AS nano,
+                EXISTS (SELECT 1 FROM json_each(r.errors) AS e WHERE json_extract(e.value, '$.topic') = c.topic_key)
+                AS failed
+            FROM llm_calls AS c JOIN layer_runs AS r ON r.id = c.layer_run_id
+        )
+        SELECT run_id, layer_name, model_profile, model_name, call_type, count(*), sum(tokens_input),
+            sum(tokens_output), sum(tokens_total), sum(iif(nano IS NULL, tokens_total, 0)), total(nano),
+            total(iif(failed, nano, 0))
+        FROM calls GROUP BY 1, 2, 3, 4, 5
+    """)
+    return [(*row[:-2], *(Decimal(int(nano)).scaleb(-9) for nano in row[-2:])) for row in rows]
+
+
+# What runs used
+
+
+@pytest.fixture
+def busy(database) -> ZosTestDatabase:
+    """Runs of two layers with calls of every kind: priced or not, of targets that failed or of none."""
+    for layer_name in ("nightly", "hourly"):
+        for failed in ("null", json.dumps([{"topic": "a", "error": "boom", "node": "n"}])):
+            run_id = database.run(layer_name=layer_name, errors=failed)
+            for topic, cost in product(("a", "b", None), (0.1, 0.000_000_001, None)):
+                database.call(run_id, topic_key=topic, estimated_cost_usd=cost)
+                database.call(run_id, topic_key=topic, estimated_cost_usd=cost, call_type="filter", model_name="small")
+    database.run()
+    return database
+
+
+@pytest.mark.django_db
+def test_it_adds_up_what_runs_used(busy):
+    run_import(busy)
+
+    assert sorted(used()) == sorted(used_in(busy))
+    assert len(used()) == 8
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "UPDATE llm_calls SET estimated_cost_usd = 0.5 WHERE topic_key = 'a'",
+        "DELETE FROM llm_calls WHERE call_type = 'filter'",
+        "DELETE FROM llm_calls WHERE layer_run_id = (SELECT min(id) FROM layer_runs)",
+        "UPDATE llm_calls SET layer_run_id = (SELECT max(id) FROM layer_runs)",
+        'UPDATE layer_runs SET errors = \'[{"topic": "b", "error": "boom", "node": "n"}]\'',
+        "UPDATE layer_runs SET layer_name = 'weekly', started_at = '2026-11-02 10:00:00.000000'",
+    ],
+)
+def test_it_adds_up_anew_what_a_changed_source_says(busy, sql):
+    run_import(busy)
+    before = used()
+    busy.execute(sql)
+
+    run_import(busy)
+
+    assert sorted(used()) == sorted(used_in(busy)) != sorted(before)
+    for usage in RunUsage.objects.select_related("run"):
+        assert usage.started_at == usage.run.started_at
+
+
+@pytest.mark.django_db
+def test_it_adds_up_anew_what_a_run_used_that_the_source_deleted_and_whose_call_another_has_now(database):
+    first, second = database.run(), database.run()
+    database.call(first, "c1")
+    run_import(database)
+    database.execute("UPDATE llm_calls SET layer_run_id = ?", second)
+    database.execute("DELETE FROM layer_runs WHERE id = ?", first)
+
+    run_import(database)
+
+    assert LayerRun.objects.filter(pk=first).exists()
+    assert [(row[0], row[5]) for row in used()] == [(second, 1)]
 
 
 # Again and again
@@ -511,6 +599,7 @@ def test_it_writes_nothing_of_a_batch_that_fails(database, monkeypatch):
         run_import(database)
 
     assert (LayerRun.objects.count(), LlmCall.objects.count(), ErrorLine.objects.count()) == (5, 5, 5)
+    assert RunUsage.objects.count() == 5
 
 
 # One importer at a time

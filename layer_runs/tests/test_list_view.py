@@ -188,7 +188,7 @@ def test_it_shows_seven_days_cut_at_midnight_where_the_site_is(get, midnight_in_
     answer = get()
     assert answer.run_ids == [inside.pk]
     assert answer.total == "1"
-    assert "8 Jun 2026 – 14 Jun 2026, America/New_York" in answer.text()
+    assert re.search(r"8 – 14 Jun 2026\b.{0,20}\bAmerica/New_York", answer.text())
 
 
 def test_it_has_no_upper_edge_so_a_run_from_the_future_is_listed(get):
@@ -569,7 +569,8 @@ def test_its_links_keep_the_selection_and_drop_the_page(get, query_of):
 def test_its_links_are_links_before_they_are_requests_of_htmx(get):
     many(45, failing=True)
     for element in get("?layer_name=nightly-user-reflection").all("*[@hx-get]"):
-        if element.tag == "a":
+        # In a chart an SVG's own link.
+        if element.tag.rpartition("}")[2] == "a":
             assert element.get("href") == element.get("hx-get")
         else:
             assert element.tag in ("form", "input")
@@ -715,8 +716,9 @@ def test_it_costs_as_many_queries_for_a_hundred_rows_as_for_one(get, django_asse
     with django_assert_num_queries(len(one)):
         answer = get(f"{query or '?'}&per_page=100")
     assert len(answer.run_ids) == 100
-    # Session, user, permissions twice, totals, rows; a page has its menus besides.
-    assert len(one) <= (11 if get.is_page else 7)
+    # Session, user, permissions twice, then the totals, the ends of time and the timeline, two each, and the rows;
+    # a page has its four menus besides, their values and their counts, and the layers to leave out.
+    assert len(one) <= (22 if get.is_page else 11)
 
 
 @pytest.mark.parametrize("query", ["", "?q=connection&status=failed&sort=-duration"])

@@ -11,7 +11,7 @@ from django.db import DatabaseError, IntegrityError, connection, models, transac
 from django.utils import timezone
 
 from layer_runs.constraints import MAX_COUNT, MAX_TOKENS
-from layer_runs.models import RESERVED_IDS, ErrorLine, ImportLock, LayerRun, LlmCall, Status
+from layer_runs.models import RESERVED_IDS, ErrorLine, ImportLock, LayerRun, LlmCall, RunUsage, Status
 from layer_runs.tests.factories import LayerRunFactory, LlmCallFactory
 from layer_runs.urls import urlpatterns
 
@@ -294,14 +294,15 @@ def stored_in_sql(row: models.Model, field: str, value: Any) -> None:
 
 def a_row_of(model: type[models.Model]) -> models.Model:
     run = LayerRunFactory(errors=ERRORS[:1])
-    return {LayerRun: run, LlmCall: LlmCallFactory(run=run), ErrorLine: run.error_lines.first()}[model]
+    call = LlmCallFactory(run=run)
+    return {LayerRun: run, LlmCall: call, ErrorLine: run.error_lines.get(), RunUsage: run.usage.get()}[model]
 
 
 def columns_of(kind: str) -> list[tuple[type[models.Model], str]]:
     """Return the columns of texts or of whole numbers, but for keys and what the database writes itself."""
     return [
         (model, field.attname)
-        for model in (LayerRun, LlmCall, ErrorLine)
+        for model in (LayerRun, LlmCall, ErrorLine, RunUsage)
         for field in model._meta.concrete_fields
         if not (field.generated or field.is_relation or field.auto_created)
         if field.get_internal_type() in (["CharField"] if kind == "text" else WHOLE)
@@ -426,7 +427,7 @@ def test_a_form_hears_of_the_bounds_too() -> None:
     assert "layerrun_cost_in_range" in str(refused.value)
 
 
-@pytest.mark.parametrize("model", [LayerRun, LlmCall, ErrorLine], ids=name_of)
+@pytest.mark.parametrize("model", [LayerRun, LlmCall, ErrorLine, RunUsage], ids=name_of)
 def test_a_form_finds_nothing_wrong_with_what_is_stored(model: Any) -> None:
     a_row_of(model).full_clean(exclude=["message"])
 
@@ -566,12 +567,13 @@ def test_d23_ten_thousand_errors_are_indexed_in_a_few_batches(django_assert_max_
     assert run.error_lines.count() == fresh(run).error_count == 10_000
 
 
-def test_deleting_a_run_deletes_its_calls_and_its_index_and_nothing_else() -> None:
+def test_deleting_a_run_deletes_its_calls_and_what_is_derived_and_nothing_else() -> None:
     run, other = LayerRunFactory(errors=ERRORS), LayerRunFactory(errors=ERRORS)
     LlmCallFactory.create_batch(2, run=run)
     kept = LlmCallFactory(run=other)
     run.delete()
     assert (LayerRun.objects.get(), LlmCall.objects.get(), ErrorLine.objects.count()) == (other, kept, 2)
+    assert RunUsage.objects.get().run == other
 
 
 # --- signs of life

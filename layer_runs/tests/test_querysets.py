@@ -10,8 +10,9 @@ import pytest
 from django.db import connection
 from django.db.models import F, QuerySet
 
+from layer_runs.derived import ErrorLineQuerySet
 from layer_runs.models import ErrorLine, LayerRun, LlmCall, Status
-from layer_runs.querysets import BATCH, EVIDENCE, ErrorLineQuerySet, LayerRunQuerySet
+from layer_runs.querysets import BATCH, EVIDENCE, LayerRunQuerySet
 from layer_runs.tests.factories import LayerRunFactory, LlmCallFactory
 from layer_runs.windows import EVER, Window
 
@@ -147,9 +148,11 @@ def test_search_in_a_window_reads_only_the_error_lines_of_it() -> None:
     LayerRunFactory(started_at=NOON - HOUR, errors=[{"error": "needle"}])
     LayerRunFactory(started_at=NOON + HOUR, errors=[{"error": "needle"}])
     window = Window(NOON, NOON + HOUR)
-    runs = LayerRun.objects.search("needle", window=window)
-    assert ids(runs) == [inside.pk]
-    assert ids(runs.within(window)) == [inside.pk]
+    for runs in (LayerRun.objects.search("needle").within(window), LayerRun.objects.within(window).search("needle")):
+        assert ids(runs) == [inside.pk]
+        # The runs and the lines are bounded, each by their own start.
+        sql = str(runs.query)
+        assert re.findall(r'(U\d|"layer_runs_\w+")\."started_at" >=', sql) == ['"layer_runs_layerrun"', "U0"]
 
 
 # --- neighbours
@@ -423,7 +426,7 @@ def test_open_runs_and_searched_lines_come_from_their_own_small_indexes(many_run
     assert re.search(r"index layerrun_(running|status)\b", how)
     assert "temp b-tree" not in how
     window = Window(NOON - 24 * HOUR, NOON)
-    assert "errorline_started" in plan(LayerRun.objects.search("boom", window=window).within(window))
+    assert "errorline_started" in plan(LayerRun.objects.search("boom").within(window))
 
 
 @pytest.mark.skipif("connection.vendor != 'sqlite'", reason="reads SQLite's own plan")

@@ -27,15 +27,26 @@
     }
   }
 
+  let countsAreOld = false;
+
   document.addEventListener("htmx:afterSwap", (event) => {
-    if (form && event.target.id === form.dataset.target) followAddress();
+    if (!form || event.target.id !== form.dataset.target) return;
+    followAddress();
+    countsAreOld = true;
   });
+
+  // Beside each choice stands how many runs it has in this selection: asked for when somebody looks.
+  form?.addEventListener("toggle", (event) => {
+    const id = event.target.dataset.choices;
+    if (!id || !event.target.open || !countsAreOld) return;
+    htmx.ajax("GET", location.pathname + location.search, { target: `#${id}`, swap: "outerHTML" });
+  }, { capture: true });
 
   form?.addEventListener("change", (event) => {
     // Typing in the search box sends by itself; leaving it must not send again.
     if (event.target.type === "search") event.stopPropagation();
-    // A range is sent when it is complete, by its button.
-    if (event.target.name === "since" || event.target.name === "until") event.stopPropagation();
+    // A range and the rarer filters are sent when they are complete, by their button.
+    if (event.target.closest(".lr-range, .lr-more")) event.stopPropagation();
     if (event.target.name === "period") {
       for (const name of ["since", "until"]) form.elements[name].value = "";
     }
@@ -132,6 +143,6 @@
   document.addEventListener("htmx:sendError", () => say("The server could not be reached. What you see is from before."));
   document.addEventListener("htmx:timeout", () => say("The server took too long. What you see is from before."));
   document.addEventListener("htmx:afterRequest", (event) => {
-    if (event.detail.successful) document.getElementById("lr-alert").hidden = true;
+    if (event.detail.successful && event.target.id !== "run-news") document.getElementById("lr-alert").hidden = true;
   });
 })();

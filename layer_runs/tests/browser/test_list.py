@@ -283,7 +283,7 @@ def test_a23_everything_works_without_javascript(staff_page, browser, live_serve
     assert "status=failed" in page.url
     page.locator("a.lr-chip", has_text="failed").click()
     total(page, 45)
-    page.get_by_role("link", name="Cost").click()
+    page.get_by_role("link", name="Cost", exact=True).click()
     page.get_by_role("link", name="Next").click()
     assert "21–40 of 45" in page.locator("nav.lr-pager").inner_text()
     assert "sort=-cost" in page.url
@@ -333,3 +333,34 @@ def test_d27_no_page_scrolls_sideways(staff_page, width, transactional_db):
     drawer = staff_page.locator("#run-detail[open]")
     drawer.wait_for()
     assert drawer.evaluate("drawer => drawer.scrollWidth - drawer.clientWidth") <= 0
+
+
+def test_a_menu_counts_its_choices_anew_once_the_selection_has_changed(staff_page, runs):
+    def counts(menu):
+        options = staff_page.locator(f"#run-choices-{menu} .lr-option")
+        return dict(option.split("\n") for option in options.all_inner_texts())
+
+    staff_page.goto(LIST)
+    staff_page.locator("summary", has_text="Layer").click()
+    assert counts("layer_name") == {"nightly": "40", "speak": "5"}
+    choose(staff_page, "Status", "failed")
+    total(staff_page, 5)
+    with staff_page.expect_response("**/layer-runs/?*"):
+        staff_page.locator("summary", has_text="Layer").click()
+    staff_page.locator("#run-choices-layer_name .lr-zero").wait_for()
+    assert counts("layer_name") == {"nightly": "0", "speak": "5"}
+
+
+def test_the_rarer_filters_are_sent_together(staff_page, runs):
+    staff_page.goto(LIST)
+    staff_page.locator("summary", has_text="More").click()
+    staff_page.get_by_label("Errors", exact=True).select_option("with errors")
+    staff_page.get_by_label("Takes at least").fill("10s")
+    staff_page.get_by_role("checkbox", name="nightly").check()
+    total(staff_page, 45)
+    staff_page.get_by_role("button", name="Apply").click()
+    total(staff_page, 5)
+    staff_page.wait_for_url("**?exclude_layer=nightly&has_errors=1&min_duration=10s")
+    staff_page.locator("a.lr-chip", has_text="nightly").click()
+    staff_page.wait_for_url("**?has_errors=1&min_duration=10s")
+    assert staff_page.get_by_label("Takes at least").input_value() == "10s"
