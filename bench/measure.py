@@ -10,7 +10,7 @@ from django.conf import settings
 from django.core.management import call_command
 from django.db import connection
 
-from . import imports
+from . import imports, lenses
 from .databases import make_ready
 from .pages import FILTERS, FRAGMENT, Browser, one_run, our_own_work, own_queries
 from .report import Figure, milliseconds, ratio, show
@@ -30,6 +30,9 @@ def everything(*, large: int, rounds: int, slow_rounds: int, imported: int) -> N
     show(f"The list page, {large:,} runs against {SMALL:,}", growth(big, small, rounds))
     show("Our own work on the page: the page minus its base without content", own_work(big, rounds))
     show("Other pages, on the large database", other_pages(big, rounds))
+    show("The lenses, on the large database", lenses.times(big, rounds))
+    show("The lenses, many more days against few before the same ones", lenses.growth(big, small, rounds))
+    show("Queries of the lenses, alone", lenses.slow_queries(big, slow_rounds))
     show("Queries of a list page", number_of_queries(small))
     show(f"The same runs in the admin (plain ones: medians of {slow_rounds})", admins(big, rounds, slow_rounds))
     if imported:
@@ -56,7 +59,7 @@ def own_work(browser: Browser, rounds: int) -> Iterator[Figure]:
     yield milliseconds("our own work", samples["own"], at_most=OWN_MS_AT_MOST)
     yield milliseconds("  of it before rendering (filters, totals, cards)", samples["view"])
     yield milliseconds("  of it rendering (menus, rows, templates)", samples["rendering"])
-    asked = own_queries(browser, rounds)
+    asked = own_queries(browser, browser.page(), rounds)
     for name, sample in asked.items():
         yield milliseconds(f"  its queries alone: {name}", sample)
     yield Figure("  its queries alone, together", f"{sum(sample.median for sample in asked.values()):.2f} ms")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
@@ -15,7 +16,7 @@ from django.template.response import TemplateResponse
 from django.test import Client
 from django.urls import reverse
 
-from layer_runs.models import LayerRun, LlmCall
+from layer_runs.models import LayerRun
 
 from . import runs
 from .databases import use
@@ -49,6 +50,8 @@ class Browser:
         response = self.client.get(f"{path}?{urlencode(query)}" if query else path, headers=headers)
         if response.status_code != 200:
             raise RuntimeError(f"{path} answered {response.status_code}")
+        if response.streaming:
+            response.getvalue()
         return response
 
     def page(self, name: str = "list", *args: str, query: Mapping[str, str] | None = None) -> Callable[[], Any]:
@@ -62,13 +65,10 @@ class Browser:
 
 
 def one_run(browser: Browser) -> LayerRun:
-    """Return a failed run that has calls, as runs have."""
+    """Return a run that failed in part and has as many calls as most."""
     use(browser.alias)
-    run = LayerRun.objects.filter(status="partial", error_count__gt=1).newest_first().first()
-    calls = (LlmCall(id=f"bench-{n}", run=run, topic=f"server:1:user:{n}", tokens_total=5_000) for n in range(8))
-    LlmCall.objects.all().delete()
-    LlmCall.objects.bulk_create(calls)
-    return run
+    erring = LayerRun.objects.filter(status="partial", error_count__gt=1).newest_first()
+    return next(run for run in erring.iterator(chunk_size=50) if run.calls.count() >= 8)
 
 
 @contextmanager
@@ -100,20 +100,29 @@ def our_own_work(browser: Browser, rounds: int) -> dict[str, Sample]:
     return samples | {"own": whole, "rendering": rendered_more, "view": whole.minus(rendered_more)}
 
 
-def own_queries(browser: Browser, rounds: int) -> dict[str, Sample]:
+def own_queries(browser: Browser, page: Callable[[], Any], rounds: int) -> dict[str, Sample]:
     """Return the time of each query that the page asks and its base does not, asked again by itself."""
     with queries() as asked:
-        browser.page()()
+        page()
     with queries() as asked_by_base:
         browser.get("/bench/empty/")
     base = [sql for sql, _params in asked_by_base]
-    own = [(sql, params) for sql, params in asked if sql not in base]
-    return interleaved({_short(sql): partial(ask, sql, params) for sql, params in own}, rounds)
+    own = ((sql, params) for sql, params in asked if sql not in base)
+    named = {f"{n}. {_said(sql)}": partial(ask, sql, params) for n, (sql, params) in enumerate(own, start=1)}
+    return interleaved(named, rounds, warm_up=1)
 
 
-def _short(sql: str) -> str:
-    if sql.startswith("WITH RECURSIVE"):
-        return f"choices of {sql.split('min(')[1].split(')')[0]}".replace('"', "")
-    if "COUNT(" in sql:
-        return "totals"
-    return "rows of the page" if "LIMIT" in sql else sql[:40]
+def _said(sql: str) -> str:
+    """Return the table of a query, what it groups by, and of how many parts it is put together."""
+    plain = sql.replace('"', "").replace("layer_runs_", "")
+    if plain.startswith("WITH RECURSIVE"):
+        return f"choices of {plain.split('min(')[1].split(')')[0]}"
+    selected, table = re.search(r"SELECT (.*?) FROM \(*(\w+)", plain).groups()
+    groups = re.search(r"GROUP BY ([\d, ]+)", plain)
+    # Grouped by place: of what is selected first, as no sum is.
+    columns = re.findall(r" AS (\w+)", selected)
+    places = [int(place) for place in groups[1].split(", ")] if groups else []
+    keys = ", ".join(columns[place - 1] for place in places if place <= len(columns))
+    parts = plain.count(" UNION ALL ") + 1
+    said = [table, f"by {keys}" if keys else "", f"in {parts} parts" if parts > 1 else ""]
+    return " ".join(filter(None, said))[:72]

@@ -1,13 +1,11 @@
-"""A Zos database of the usual shape: 8.5 calls a run, prompts and responses and all."""
+"""A Zos database of the usual shape: 8 calls a run, prompts and responses and all."""
 
 from __future__ import annotations
 
 import json
-import random
 import sqlite3
-from collections.abc import Iterator
 from contextlib import closing
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 
 from . import runs
@@ -41,13 +39,12 @@ START = datetime(2026, 1, 1, tzinfo=UTC)
 def write(path: Path, number: int) -> int:
     """Write a database of `number` runs and return how many calls they made."""
     path.unlink(missing_ok=True)
-    rng = random.Random(runs.SEED)
     made = list(runs.runs_before(START, number))
     with closing(sqlite3.connect(path)) as connection, connection:
         connection.executescript(f"PRAGMA journal_mode=WAL; PRAGMA synchronous=OFF;{SCHEMA}")
-        calls = [call for row, _lines in made for call in _calls(rng, dict(zip(runs.RUN_COLUMNS, row, strict=True)))]
+        calls = [_call(call) for run in made for call in run.calls]
         _insert(connection, "llm_calls", calls)
-        _insert(connection, "layer_runs", [_run(row) for row, _lines in made])
+        _insert(connection, "layer_runs", [_run(run.row) for run in made])
     return len(calls)
 
 
@@ -66,17 +63,18 @@ def _run(row: runs.Row) -> tuple:
     )
 
 
-def _calls(rng: random.Random, run: dict) -> Iterator[tuple]:
-    for n in range(rng.choice((1, 4, 8, 8, 9, 9, 9, 10, 12, 15))):  # 8.5 on average
-        created = run["started_at"] + timedelta(seconds=7 * n, microseconds=rng.randrange(1_000_000))
-        tokens_in, tokens_out, success = rng.randrange(8_000), rng.randrange(600), rng.random() < 0.93
-        yield (
-            *(runs.ulid(rng, created), run["id"], f"server:1:user:{rng.randrange(500)}"),
-            *(("filter", "reflection")[n % 2], "reflection", run["model_provider"], run["model_name"]),
-            *(PROMPT, PROMPT[:400] if success else None, tokens_in, tokens_out, tokens_in + tokens_out),
-            *((tokens_in * 3_000 + tokens_out * 15_000) / 1e9, rng.randrange(20_000), success),
-            *(None if success else "Request timed out.", _text(created)),
-        )
+def _call(row: runs.Row) -> tuple:
+    call = dict(zip(runs.CALL_COLUMNS, row, strict=True))
+    return (
+        *(call["id"], call["run_id"], call["topic"], call["call_type"], call["model_profile"]),
+        *(call["model_provider"], call["model_name"], PROMPT, PROMPT[:400] if call["success"] else None),
+        *(call["tokens_input"], call["tokens_output"], call["tokens_total"], _usd(call["estimated_cost_usd"])),
+        *(call["latency_ms"], call["success"], call["error_message"] or None, _text(call["created_at"])),
+    )
+
+
+def _usd(nano_dollars: int | None) -> float | None:
+    return None if nano_dollars is None else nano_dollars / 1e9
 
 
 def _text(moment: datetime) -> str:
