@@ -46,15 +46,20 @@ def menu_names() -> list[str]:
     return [name for name, item in filters.items() if isinstance(item, ValuesFilter) and item.has_menu]
 
 
-def menus(selection: LayerRunFilterSet, *, only: str = "", counted: bool = False) -> Iterator[Menu]:
-    """Yield the menus, or one. Sources are a choice only where there are several."""
+def menus(
+    selection: LayerRunFilterSet, *, only: str = "", counted: bool = False, totals: dict[str, Any] | None = None
+) -> Iterator[Menu]:
+    """Yield the menus, or one. Sources are a choice only where there are several.
+
+    `totals` are those of the selection, where they are known already: they may count the statuses.
+    """
     for name in [only] if only else menu_names():
-        menu = _menu(selection, name, counted=counted)
+        menu = _menu(selection, name, counted=counted, totals=totals)
         if only or name != "source" or len(menu.choices) > 1 or menu.taken:
             yield menu
 
 
-def _menu(selection: LayerRunFilterSet, name: str, *, counted: bool) -> Menu:
+def _menu(selection: LayerRunFilterSet, name: str, *, counted: bool, totals: dict[str, Any] | None) -> Menu:
     taken = selection.values.get(name, [])
     known = [value for value in LayerRun.objects.values_of(selection.filters[name].field_name) if value]
     if name == "status":
@@ -62,7 +67,11 @@ def _menu(selection: LayerRunFilterSet, name: str, *, counted: bool) -> Menu:
     values = [*known, *(value for value in taken if value not in known)]
     # Where there is nothing to choose from, there is nothing to count.
     counted = counted and (name != "source" or len(values) > 1)
-    runs = _runs(selection, name) if counted else {}
+    runs = {}
+    if counted and name == "status" and totals and not taken and not totals["other"]:
+        runs = totals
+    elif counted:
+        runs = _runs(selection, name)
     choices = [Choice(value, value in taken, runs.get(value, 0) if counted else None) for value in values]
     return Menu(name, selection.filters[name].label, choices)
 

@@ -100,8 +100,12 @@ class LayerRunQuerySet(WindowedQuerySet):
         return {name: value if name == "cost" else int(value) for name, value in sums.items()}
 
     def led_by(self, *key: str) -> Self:
-        # There is an index that begins with each of these. Whatever else narrows the rows picks its own.
-        if self.is_narrowed or not set(key) <= {"layer_name", "status", "model_name", "source"} or not key:
+        # There is an index that begins with each of these, and one with layer and status. Whatever else narrows
+        # the rows picks its own.
+        narrowed_by_layer = self.narrowed_by == {"layer_name"} and key == ("status",)
+        if not set(key) < {"layer_name", "status", "model_name", "source"} or not (
+            key and (narrowed_by_layer or not self.is_narrowed)
+        ):
             return self
         stored = self.values_of(*key)
         return self.filter(**{f"{key[0]}__in": stored}) if len(stored) < VALUES_AT_MOST else self

@@ -41,6 +41,13 @@ class WindowedQuerySet(models.QuerySet):
         """Whether anything but the window narrows these rows."""
         return bool(self.any_time.query.where or self._conditions)
 
+    @property
+    def narrowed_by(self) -> set[str]:
+        """The columns that narrow these rows besides the window; what is no plain column is an empty text."""
+        lookups = [getattr(child, "lhs", None) for child in self.any_time.query.where.children]
+        columns = {getattr(getattr(lookup, "target", None), "name", "") for lookup in lookups}
+        return columns | ({""} if self._conditions else set())
+
     def within(self, window: Window) -> Self:
         """Return the rows of this window that lie in their own as well."""
         # From the rows of any time: of two bounds of one column a planner may take the wider for its index.

@@ -17,7 +17,7 @@ from .. import charts, formatting
 from ..buckets import Bucket
 from ..columns import Look
 from ..filters import LayerRunFilterSet
-from ..models import Status
+from ..models import LayerRun, Status
 from .durations import NOT_TIMED
 from .layer_heads import DEFAULT_SORT, HEADS, chosen_sort, ordered
 from .layers import COUNTING, LayerRow, LayersReport
@@ -141,6 +141,11 @@ class LayerTable:
         return charts.cells(cells, label=_("Outcomes of %s") % (row.name or _("all layers")), name=name)
 
     @cached_property
+    def _others(self) -> list[str]:
+        """The statuses of the sources' own."""
+        return [status for status in LayerRun.objects.values_of("status") if status and status not in Status.values]
+
+    @cached_property
     def _queries(self) -> list[str]:
         return [urlencode(bucket.params) for bucket in self.report.cut]
 
@@ -157,7 +162,8 @@ class LayerTable:
         if not typical.runs:
             return Figure(formatting.NOTHING, css="lr-zero", title=_("No finished run that was not dry"))
         title = _("of %s that finished and were not dry") % formatting.plural(typical.runs, "run")
-        url = link(status=[status for status in row.statuses if status not in NOT_TIMED], sort="-duration")
+        timed = [status for status in row.statuses if status not in (*NOT_TIMED, OTHER)]
+        url = link(status=[*timed, *(self._others if row.other else ())], sort="-duration")
         return Figure(formatting.duration(typical.p50), formatting.duration(typical.p95), url, title)
 
     def _cost(self, row: LayerRow, chosen: dict[str, list[str]]) -> Figure:

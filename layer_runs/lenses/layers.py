@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
-from django.db.models import Count, Max, Sum, Value
+from django.db.models import Count, Max, Q, Sum, Value
 
 from ..buckets import Bucket
 from ..filters import LayerRunFilterSet
@@ -17,6 +17,7 @@ from ..models import Status
 from ..querysets import LayerRunQuerySet
 from ..windows import Window
 from .durations import Typical, typical
+from .timeline import OTHER
 
 BAD = (Status.PARTIAL, Status.FAILED, Status.CRASHED)
 # What a success rate is made of: a dry run had nothing to do, and a running one is not done.
@@ -31,7 +32,7 @@ SUMS = {
 
 @dataclass
 class LayerRow:
-    """What one layer, or all of them, did. `days` counts the runs of each bucket by status."""
+    """What one layer, or all of them, did. `days` counts the runs of each bucket by status, unknown ones as `other`."""
 
     name: str
     days: list[Counter[str]]
@@ -62,7 +63,12 @@ class LayerRow:
 
     @property
     def other(self) -> int:
-        return self.runs - sum(self.statuses[status] for status in Status.values)
+        return self.statuses[OTHER]
+
+    def totals(self) -> dict[str, Any]:
+        """Return the figures as `LayerRunQuerySet.totals()` has them, which need not be asked for again."""
+        counts = {status: self.statuses[status] for status in (*Status.values, OTHER)}
+        return counts | {"total": self.runs} | {name: getattr(self, name) for name in SUMS}
 
     @property
     def success_rate(self) -> float | None:
@@ -82,8 +88,11 @@ class LayerRow:
         return self.cost / self.cost_before - 1 if self.cost_before else None
 
     def add(self, group: dict[str, Any]) -> None:
-        self.days[group["bucket"]][group["status"]] += group["runs"]
-        self.statuses[group["status"]] += group["runs"]
+        known = {status: group[status] for status in Status.values if group[status]}
+        other = group["runs"] - sum(known.values())
+        counts = known | {OTHER: other} if other else known
+        self.days[group["bucket"]].update(counts)
+        self.statuses.update(counts)
         for name in SUMS:
             setattr(self, name, getattr(self, name) + (group[name] or 0))
         self.last = max(self.last or group["last"], group["last"])
@@ -100,8 +109,10 @@ class LayerRow:
 def rows(runs: LayerRunQuerySet, cut: Sequence[Bucket]) -> list[LayerRow]:
     """Return a row for each layer that has runs, by name. One query makes grid, rates, yields and last runs."""
     sums = {name: Sum(column) for name, column in SUMS.items()}
+    # A column a status: grouping by it as well would sort what the index has in the order of layers already.
+    sums |= {status: Count("id", filter=Q(status=status)) for status in Status.values}
     found: dict[str, LayerRow] = {}
-    for group in runs.per_bucket(cut, "layer_name", "status", runs=Count("*"), last=Max("started_at"), **sums):
+    for group in runs.per_bucket(cut, "layer_name", runs=Count("*"), last=Max("started_at"), **sums):
         name = group["layer_name"]
         if name not in found:
             found[name] = LayerRow(name, [Counter() for _ in cut])

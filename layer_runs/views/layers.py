@@ -30,12 +30,13 @@ class LayersView(SelectionPage):
         sort = chosen_sort(self.request.GET.get("sort", ""))
         if sort != DEFAULT_SORT:
             self.selection.carried["sort"] = sort
-        context = super().get_context_data(**kwargs)
         names = self.selection.values.get("layer_name", [])
-        if len(names) == 1 and context["totals"]["total"]:
-            context["layer"] = layer_lens.page(self.selection, self.buckets, self.look)
-            return context
+        if len(names) == 1 and self.totals["total"]:
+            return super().get_context_data(**kwargs, layer=layer_lens.page(self.selection, self.buckets, self.look))
         report = layers_lens.report(self.selection, self.buckets)
+        # The rows add up to what the cards would ask for.
+        self.totals = report.everything.totals()
+        context = super().get_context_data(**kwargs)
         context["lens"] = LayerTable(report, self.selection, self.look, sort)
         if not report.rows:
             context["ways_on"] = runs_lens.ways_on(self.selection)

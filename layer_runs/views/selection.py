@@ -54,6 +54,11 @@ class SelectionPage(PageView):
     def bounds(self) -> buckets.Bounds:
         return LayerRun.objects.started_bounds()
 
+    @cached_property
+    def totals(self) -> dict[str, Any]:
+        """The figures of the selection, as its cards show them."""
+        return runs_lens.totals(self.selection.qs)
+
     def get(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
         target = self.fragment_wanted
         if target.startswith(CHOICES) and target.removeprefix(CHOICES) in menu_names():
@@ -63,7 +68,7 @@ class SelectionPage(PageView):
         return super().get(request, *args, **kwargs)
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
-        totals = runs_lens.totals(self.selection.qs)
+        totals = self.totals
         window, carried = self.selection.window, dict.fromkeys(self.selection.carried)
         live = {"live": self.selection.carried.get("live")}
         context = {
@@ -79,7 +84,7 @@ class SelectionPage(PageView):
             "window_text": formatting.stretch(window.since, window.until, self.look.now, self.look.zone),
             "zone": str(self.look.zone),
             # Only where the form is drawn: a fragment leaves it as it is.
-            "menus": partial(menus, self.selection, counted=True),
+            "menus": partial(menus, self.selection, counted=True, totals=totals),
             "more": partial(more, self.selection),
             "lenses": [
                 (name, label, self.selection.link(reverse(f"layer_runs:{name}"), **carried | live))
