@@ -30,7 +30,7 @@ class RunError:
             return cls(position, item["error"], _text(item.get("topic")), _text(item.get("node")))
         if isinstance(item, str):
             return cls(position, item, odd=True)
-        return cls(position, json.dumps(item, ensure_ascii=False), odd=True)
+        return cls(position, _json(item), odd=True)
 
     @property
     def title(self) -> str:
@@ -55,4 +55,9 @@ def read_errors(value: Any, start: int = 0, stop: int | None = None) -> Iterator
 
 
 def _text(value: Any) -> str:
-    return value if isinstance(value, str) else "" if value is None else json.dumps(value, ensure_ascii=False)
+    return value if isinstance(value, str) else "" if value is None else _json(value)
+
+
+def _json(value: Any) -> str:
+    # By its keys: PostgreSQL gives an object back in an order of its own, and it must stay the same error.
+    return json.dumps(value, ensure_ascii=False, sort_keys=True)

@@ -129,3 +129,10 @@ def test_no_json_makes_the_reader_stumble(value: Any) -> None:
     errors = list(read_errors(value))
     assert len(errors) == (len(value) if isinstance(value, list) else 0 if value is None else 1)
     assert all(isinstance(error.title + error.fingerprint, str) for error in errors)
+
+
+def test_an_odd_error_is_the_same_error_whatever_order_its_keys_come_in():
+    one, other = {"topic": "t", "error": None, "node": 3}, {"node": 3, "topic": "t", "error": None}
+    assert RunError.load(0, one) == RunError.load(0, other)
+    one, other = {"error": "e", "topic": {"b": 1, "a": 2}}, {"topic": {"a": 2, "b": 1}, "error": "e"}
+    assert RunError.load(0, one) == RunError.load(0, other)
