@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from decimal import Decimal
 from typing import Any, Self
@@ -143,6 +143,33 @@ class LayerRunQuerySet(WindowedQuerySet):
             cursor.execute(sql)
             # By its text: a database made before the columns were checked may hold what is none.
             return sorted((value for (value,) in cursor.fetchall()), key=str)
+
+    def first_uses(self, layer: str, sources: Sequence[str] = ()) -> dict[str, datetime]:
+        """Return when each version of a layer first ran at any time, by its hash; `sources` leaves out all others.
+
+        Hops over an index as `values_of` does: two entries a version, where a GROUP BY reads every run.
+        """
+        connection = connections[self.db]
+        quote, field = connection.ops.quote_name, self.model._meta.get_field
+        table = quote(self.model._meta.db_table)
+        name, version, started, source = (
+            quote(field(each).column) for each in ("layer_name", "layer_hash", "started_at", "source")
+        )
+        # Only names of the model's own fields; what comes from a request is a parameter.
+        among = f" AND {source} IN ({', '.join(['%s'] * len(sources))})" if sources else ""
+        sql = (
+            f"WITH RECURSIVE hop(value) AS (SELECT min({version}) FROM {table} WHERE {name} = %s UNION ALL"
+            f" SELECT (SELECT min({version}) FROM {table} WHERE {name} = %s AND {version} > hop.value) FROM hop"
+            f" WHERE hop.value IS NOT NULL) SELECT value, (SELECT min({started}) FROM {table} WHERE {name} = %s"
+            f" AND {version} = hop.value{among}) FROM hop WHERE value IS NOT NULL"
+        )
+        moment = field("started_at").get_col(self.model._meta.db_table)
+        with connection.cursor() as cursor:
+            cursor.execute(sql, [layer, layer, layer, *sources])
+            found = {value: first for value, first in cursor.fetchall() if first is not None}
+        for convert in connection.ops.get_db_converters(moment):
+            found = {value: convert(first, moment, connection) for value, first in found.items()}
+        return found
 
     def bulk_create(self, objs: Iterable[models.Model], *args: Any, **kwargs: Any) -> list[models.Model]:
         """Create the runs and what is derived from them, together."""

@@ -6,9 +6,7 @@ from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from decimal import Decimal
-from itertools import groupby, takewhile
-from typing import Any
+from itertools import takewhile
 
 from django.urls import reverse
 from django.utils.translation import gettext as _
@@ -18,7 +16,9 @@ from ..buckets import Bucket, days
 from ..columns import Look
 from ..filters import LayerRunFilterSet
 from ..models import LayerRun, Status
-from . import timeline, versions
+from ..querysets import LayerRunQuerySet
+from . import nodes, timeline, versions
+from .layer_charts import Run, RunCharts
 from .layer_table import cell, outcomes
 from .layers import BAD
 from .version_table import VersionTable
@@ -30,9 +30,6 @@ COLUMNS = ("id", "started_at", "status", "duration_ms", "layer_hash", "estimated
 TARGETS = ("targets_matched", "targets_processed", "targets_skipped")
 # The parameters that say which runs of all layers an outage is looked for in.
 OF_AN_OUTAGE = ("source", "period", "since", "until")
-PER_TARGET = charts.Unit(lambda cost: formatting.usd(cost, 4), charts.USD.axis_text, charts.USD.steps)
-
-Run = dict[str, Any]
 
 
 @dataclass
@@ -52,6 +49,8 @@ class LayerPage:
 
     name: str
     sentence: str
+    # What is said of all runs although the selection is of some outcomes.
+    notice: str
     cells: Outcomes | None
     timeline: timeline.Timeline | None
     drawn: str
@@ -65,26 +64,43 @@ class LayerPage:
 def page(selection: LayerRunFilterSet, cut: Sequence[Bucket], look: Look) -> LayerPage:
     """Return the one layer of a selection that has runs, with a column for each bucket of its window."""
     (name,) = selection.values["layer_name"]
-    runs = selection.qs
-    newest: list[Run] = list(runs.newest_first().values(*COLUMNS, *TARGETS)[:RUNS_DRAWN])
+    # Versions are judged by all of their runs: among chosen outcomes each would be as good as the choice.
+    whole = nodes.whatever_came_of_them(selection)
+    runs, everything = selection.qs, whole.qs
+    newest = _newest(runs)
+    last = newest if whole is selection else _newest(everything)
     nights = outages_of(selection, look)
-    found = versions.versions(runs, nights)
-    errors = versions.matrix(runs.lines(), found) if selection.sees_errors else None
-    total = sum(version.runs for version in found)
-    charted = _Charts(selection, list(reversed(newest)), cut, found, look)
+    first_uses = LayerRun.objects.first_uses(name, selection.values.get("source", []))
+    found = versions.versions(everything, nights, first_uses)
+    errors = versions.matrix(everything.lines(), found) if selection.sees_errors else None
+    of_all = sum(version.runs for version in found)
+    total = of_all if whole is selection else runs.count()
+    charted = RunCharts(selection, list(reversed(newest)), cut, found, look)
     alone = _outcomes(selection, newest, cut, look) if total == len(newest) else None
     return LayerPage(
         name=name,
-        sentence=" ".join(_sentences(newest, total, found, look)),
+        sentence=" ".join(_sentences(last, of_all, found, look)),
+        notice=_notice(selection),
         cells=alone,
         timeline=None if alone else timeline.drawn(selection, cut, look.zone),
         drawn=_drawn(len(newest), total),
         lengths=charted.lengths(),
         costs=charted.costs(),
-        versions=VersionTable(selection, found, nights, errors, look),
+        versions=VersionTable(whole, found, nights, errors, look),
         all_url=selection.link(layer_name=None, layer_hash=None),
-        compare_url=_compare_url(selection, newest, found),
+        compare_url=_compare_url(whole, last, found),
     )
+
+
+def _newest(runs: LayerRunQuerySet) -> list[Run]:
+    return list(runs.newest_first().values(*COLUMNS, *TARGETS)[:RUNS_DRAWN])
+
+
+def _notice(selection: LayerRunFilterSet) -> str:
+    labels = [str(selection.filters[name].label) for name in nodes.outcomes_chosen(selection)]
+    if not labels:
+        return ""
+    return _("This and the versions are of runs of every outcome, not only of those chosen (%s).") % ", ".join(labels)
 
 
 def _compare_url(selection: LayerRunFilterSet, newest: Sequence[Run], found: Sequence[Version]) -> str:
@@ -128,8 +144,8 @@ def _sentences(newest: Sequence[Run], total: int, found: Sequence[Version], look
         )
     version = found[0]
     if version.verdict.word in ("worse", "better"):
-        since = formatting.short_day(version.first, look.now, look.zone)
-        judged = {"version": version.number, "before": version.number - 1, "since": since}
+        since = formatting.short_day(version.began, look.now, look.zone)
+        judged = {"version": version.number, "before": version.before.number, "since": since}
         is_worse = version.verdict.word == "worse"
         text = _("v%(version)s is worse than v%(before)s, since %(since)s.")
         yield (text if is_worse else _("v%(version)s is better than v%(before)s, since %(since)s.")) % judged
@@ -163,82 +179,3 @@ def _outcomes(selection: LayerRunFilterSet, runs: Sequence[Run], cut: Sequence[B
         labels=charts.head(cut),
         legend=outcomes(sum(counts, Counter()), cut),
     )
-
-
-class _Charts:
-    """The charts of single runs, oldest first; they stand above each other and share one axis of time."""
-
-    def __init__(
-        self,
-        selection: LayerRunFilterSet,
-        runs: Sequence[Run],
-        cut: Sequence[Bucket],
-        found: Sequence[Version],
-        look: Look,
-    ) -> None:
-        self.runs, self.look = runs, look
-        # As wide as what is drawn: of many runs, the last few columns.
-        self.cut = [bucket for bucket in cut if bucket.end > runs[0]["started_at"]] or cut
-        self.versions = {version.hash: version for version in found}
-        self.path, self.query = reverse("layer_runs:list"), selection.link("", **dict.fromkeys(selection.carried))
-        # Neighbours of one version: where a version comes back it has several.
-        self.stretches = [(key, list(group)) for key, group in groupby(runs, key=lambda run: run["layer_hash"])]
-
-    def lengths(self) -> charts.Dots:
-        return charts.dots(
-            [self._dot(run, self._length(run)) for run in self.runs],
-            label=_("Duration per run"),
-            heads=[_("Run"), _("Duration"), _("Status")],
-            marks=list(self._marks(named=True)),
-            levels=list(self._levels(lambda version: version.typical.p50, formatting.duration, _("median"))),
-            name="lengths",
-        )
-
-    def costs(self) -> charts.Dots:
-        return charts.dots(
-            [self._dot(run, self._cost(run)) for run in self.runs],
-            label=_("Cost per target"),
-            heads=[_("Run"), _("Cost per target"), _("Status")],
-            marks=list(self._marks(named=False)),
-            levels=list(self._levels(lambda version: version.cost_per_target, PER_TARGET.text, _("average"))),
-            labels=charts.head(self.cut),
-            name="target-costs",
-            unit=PER_TARGET,
-        )
-
-    def _length(self, run: Run) -> int | None:
-        milliseconds = run["duration_ms"]
-        # Below zero is clock skew, and no length.
-        return milliseconds if milliseconds is not None and milliseconds >= 0 else None
-
-    def _cost(self, run: Run) -> Decimal | None:
-        cost, targets = run["estimated_cost_usd"], run["targets_processed"]
-        return cost / targets if cost is not None and targets else None
-
-    def _dot(self, run: Run, value: Any) -> charts.Dot:
-        (tone,) = timeline.by_tone({run["status"]: 1})
-        return charts.Dot(
-            at=self._place(run),
-            value=value,
-            name=formatting.clock(run["started_at"], self.look.now, self.look.zone),
-            tone=tone,
-            url=f"{self.path}{run['id']}/{self.query}",
-            text=run["status"],
-        )
-
-    def _place(self, run: Run) -> float:
-        return charts.place(run["started_at"], self.cut)
-
-    def _marks(self, *, named: bool) -> Iterator[charts.Mark]:
-        for layer_hash, runs in self.stretches:
-            version = self.versions[layer_hash]
-            text = f"v{version.number} {layer_hash[:7]}".strip()
-            yield charts.Mark(self._place(runs[0]), text if named else "", text)
-
-    def _levels(self, value: Any, text: Any, word: str) -> Iterator[charts.Level]:
-        for layer_hash, runs in self.stretches:
-            version = self.versions[layer_hash]
-            level = value(version)
-            if level is not None:
-                title = f"v{version.number}: {word} {text(level)}"
-                yield charts.Level(self._place(runs[0]), self._place(runs[-1]), level, title)

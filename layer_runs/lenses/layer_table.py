@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from datetime import time
 from decimal import Decimal
 from functools import cached_property, partial
 from typing import Any, NamedTuple
@@ -21,6 +22,7 @@ from ..models import LayerRun, Status
 from .durations import NOT_TIMED
 from .layer_heads import DEFAULT_SORT, HEADS, chosen_sort, ordered
 from .layers import COUNTING, LayerRow, LayersReport
+from .nodes import outcomes_chosen
 from .timeline import OTHER, by_tone, word
 
 # The worst first. Looked up for every cell: asking the statuses themselves takes twenty times as long.
@@ -81,11 +83,20 @@ class LayerTable:
     @property
     def before_text(self) -> str:
         before, zone = self.report.before, self.look.zone
-        if not before:
-            return ""
-        if self.report.cut and self.report.cut[0].unit != "hour":
-            return formatting.days(before.since.astimezone(zone), before.until.astimezone(zone))
-        return formatting.stretch(before.since, before.until, self.look.now, zone)
+        return formatting.days(before.since.astimezone(zone), before.until.astimezone(zone)) if before else ""
+
+    @property
+    def is_today_open(self) -> bool:
+        """Whether the window counts today as a whole day although it is not over: the one before has whole days."""
+        window, now = self.selection.window, self.look.now
+        if window.since is None or window.since > now or (window.until and window.until <= now):
+            return False
+        return window.since.astimezone(self.look.zone).time() == time.min
+
+    @property
+    def chosen_by_outcome(self) -> str:
+        """The filters in force that choose runs by how they ended: a success rate is then of those alone."""
+        return ", ".join(str(self.selection.filters[name].label) for name in outcomes_chosen(self.selection))
 
     @property
     def rows(self) -> Iterator[dict[str, Any]]:
@@ -155,7 +166,8 @@ class LayerTable:
         statuses = [status for status in COUNTING if row.statuses[status]]
         said = {"part": formatting.count(row.succeeded), "whole": formatting.count(row.counting)}
         note = _("%(part)s of %(whole)s") % said
-        return Figure(formatting.share(row.succeeded, row.counting), note, link(status=statuses))
+        title = _("Only of runs chosen by outcome (%s)") % self.chosen_by_outcome if self.chosen_by_outcome else ""
+        return Figure(formatting.share(row.succeeded, row.counting), note, link(status=statuses), title)
 
     def _length(self, row: LayerRow, link: Callable[..., str]) -> Figure:
         typical = row.typical

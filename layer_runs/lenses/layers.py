@@ -120,14 +120,23 @@ def rows(runs: LayerRunQuerySet, cut: Sequence[Bucket]) -> list[LayerRow]:
     return [found[name] for name in sorted(found)]
 
 
-def silent(earlier: LayerRunQuerySet, ran: Collection[str]) -> list[LayerRow]:
-    """Return a row for each layer that has runs among the earlier ones, and is not among those that ran."""
-    names = [name for name in earlier.values_of("layer_name") if name not in ran]
+def silent(earlier: LayerRunQuerySet, ran: Collection[str], anything: LayerRunQuerySet | None) -> list[LayerRow]:
+    """Return a row for each layer that has runs among the earlier ones, and is not among those that ran.
+
+    `anything` are all runs of the window, where those that ran are only some of them: who is there was not silent.
+    """
+    found = last_runs(earlier, [name for name in earlier.values_of("layer_name") if name not in ran])
+    heard = {} if anything is None else last_runs(anything, list(found))
+    return [LayerRow(name, [], last=last, silent=True) for name, last in found.items() if name not in heard]
+
+
+def last_runs(runs: LayerRunQuerySet, names: Collection[str]) -> dict[str, datetime]:
+    """Return when each of these layers last started one of the runs; those that have none are left out."""
     if not names:
-        return []
+        return {}
     first, *others = (
         # No GROUP BY: the maximum is then one look-up in the index that begins with the layer.
-        earlier.filter(layer_name=name)
+        runs.filter(layer_name=name)
         .order_by()
         .annotate(name=Value(name))
         .values("name")
@@ -135,11 +144,13 @@ def silent(earlier: LayerRunQuerySet, ran: Collection[str]) -> list[LayerRow]:
         for name in names
     )
     found = first.union(*others, all=True) if others else first
-    return [LayerRow(row["name"], [], last=row["last"], silent=True) for row in found if row["last"]]
+    return {row["name"]: row["last"] for row in found if row["last"]}
 
 
 # What narrows runs by an index that ends in their start: the last one before a window is then found at once.
 INDEXED = {"layer_name", "exclude_layer", "status", "model_name", "source", "period", "since", "until"}
+# What says whose silence is meant. Anything else chooses among the runs of a layer that was not silent.
+HEARD_BY = {"layer_name", "exclude_layer", "source", "period", "since", "until"}
 # Under any other filter all runs before a window might be read: only those of so many days are.
 LOOK_BACK = timedelta(days=90)
 
@@ -171,7 +182,11 @@ def report(selection: LayerRunFilterSet, cut: Sequence[Bucket]) -> LayersReport:
     if previous:
         _compare(previous.qs, found, everything)
     before = earlier_than(selection)
-    unheard = silent(runs.any_time.within(before), {row.name for row in found}) if before else []
+    unheard = []
+    if before:
+        rest = set(selection.values) - HEARD_BY
+        anything = selection.variant(**dict.fromkeys(rest)).qs if rest else None
+        unheard = silent(runs.any_time.within(before), {row.name for row in found}, anything)
     heard_since = before.since if before else None
     return LayersReport(cut, found, unheard, everything, previous.window if previous else None, heard_since)
 

@@ -58,10 +58,24 @@ class Matrix:
     hidden: int
 
 
+def outcomes_chosen(selection: LayerRunFilterSet) -> list[str]:
+    """Return the parameters in force that choose runs by what became of them."""
+    return [name for name in OUTCOMES if name in selection.values]
+
+
+def whatever_came_of_them(selection: LayerRunFilterSet) -> LayerRunFilterSet:
+    """Return a selection without what chooses runs by what became of them: a rate of chosen outcomes says nothing."""
+    chosen = outcomes_chosen(selection)
+    if not chosen:
+        return selection
+    whole = selection.variant(**dict.fromkeys(chosen))
+    whole.carried = dict(selection.carried)
+    return whole
+
+
 def work_of(selection: LayerRunFilterSet) -> dict[tuple[str, str], Work]:
     """Return what each (layer, version) of a selection worked on, in all its runs: also in those without errors."""
-    outcomes = [name for name in OUTCOMES if name in selection.values]
-    runs = (selection.variant(**dict.fromkeys(outcomes)) if outcomes else selection).qs
+    runs = whatever_came_of_them(selection).qs
     # Each summed by itself: the sum of two integers may be none.
     targets = Sum("targets_processed") + Sum("targets_skipped")
     # Grouped by an expression, so that the runs are read in order of time, where they lie beside each other: in

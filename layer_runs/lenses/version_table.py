@@ -123,7 +123,9 @@ class VersionTable:
             else "",
             _points(version.calm_bad_rate, before and before.calm_bad_rate),
         )
-        yield self._figure(version, lambda each: each.typical.p50, formatting.duration, self._lengths_url(version))
+        length = self._figure(version, lambda each: each.typical.p50, formatting.duration, self._lengths_url(version))
+        timed = version.typical.runs
+        yield length._replace(note=_("of %s") % formatting.count(timed)) if timed else length
         costs = self._link(version, reverse("layer_runs:costs"))
         yield self._figure(version, lambda each: each.tokens_per_target, _whole, costs)
         cost = self._figure(version, lambda each: each.cost_per_target, lambda value: formatting.usd(value, 4), costs)
@@ -141,10 +143,11 @@ class VersionTable:
 
     def _verdict(self, version: Version) -> dict[str, str]:
         verdict = version.verdict
-        since = formatting.short_day(version.first, self.look.now, self.look.zone)
+        since = formatting.short_day(version.began, self.look.now, self.look.zone)
         p = "" if verdict.p is None else formatting.p_value(verdict.p)
         texts = {
             "first": (_("the first seen"), ""),
+            "unjudged": (self._unjudged, ""),
             "few": (
                 _("too few runs to tell"),
                 _("%(runs)s of %(needed)s") % {"runs": verdict.fewest, "needed": RUNS_NEEDED},
@@ -154,13 +157,25 @@ class VersionTable:
             "better": (_("better since %s") % since, p),
         }
         text, note = texts[verdict.word]
-        return {"word": verdict.word, "text": text, "note": note}
+        url = self._wider if verdict.word == "unjudged" else ""
+        return {"word": verdict.word, "text": text, "note": note, "url": url}
+
+    @property
+    def _unjudged(self) -> str:
+        narrowed = set(self.selection.values) - {"layer_name", "source", "period", "since", "until"}
+        return _("no earlier version in this selection") if narrowed else _("no earlier version in this window")
+
+    @property
+    def _wider(self) -> str:
+        """Where the versions before are: the same page of all time, or nothing where this is it."""
+        wider = self.selection.link(period="all", since=None, until=None, layer_hash=None)
+        return wider if wider != self.selection.link() else ""
 
     def _overtaken(self, version: Version) -> str:
         if not version.overtaken:
             return ""
-        since = formatting.short_day(version.overtaken, self.look.now, self.look.zone)
-        return _("also ran after v%(number)s began on %(since)s") % {"number": version.number + 1, "since": since}
+        since = formatting.short_day(version.overtaken.began, self.look.now, self.look.zone)
+        return _("also ran after v%(number)s began on %(since)s") % {"number": version.overtaken.number, "since": since}
 
     # -- nodes
 

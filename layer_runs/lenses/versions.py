@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -13,7 +13,7 @@ from django.db.models import Count, Max, Min, Sum
 from ..buckets import Bucket
 from ..models import Status
 from ..querysets import LayerRunQuerySet
-from ..statistics import fisher
+from ..statistics import fisher, per_target
 from .durations import Typical, typical
 from .layers import BAD, COUNTING
 
@@ -32,7 +32,7 @@ SUMS = {
 
 @dataclass(frozen=True)
 class Verdict:
-    """`word` is first, few, better, worse or same. `p` is that of the test, where there was one."""
+    """`word` is first, unjudged, few, better, worse or same. `p` is that of the test, where there was one."""
 
     word: str
     p: float | None = None
@@ -56,11 +56,13 @@ def verdict(bad: int, good: int, bad_before: int, good_before: int) -> Verdict:
 
 @dataclass
 class Version:
-    """What the runs of one hash did. `before` is the version that was first used before it."""
+    """What the runs of one hash did. `before` is the one of these versions that was first used before it."""
 
     hash: str
     first: datetime
     last: datetime
+    # Its first use and its place by that among all versions of its layer, whatever is selected.
+    began: datetime | None = None
     number: int = 0
     runs: int = 0
     good: int = 0
@@ -77,8 +79,8 @@ class Version:
     typical: Typical = Typical()
     before: Version | None = None
     verdict: Verdict = Verdict("first")
-    # The first use of the next version, where this one still ran after it.
-    overtaken: datetime | None = None
+    # The next version, where this one still ran after its first use.
+    overtaken: Version | None = None
 
     @property
     def counting(self) -> int:
@@ -118,7 +120,7 @@ class Version:
         return self._per_target(self.insights)
 
     def _per_target(self, figure: int | Decimal) -> Decimal | None:
-        return Decimal(figure) / self.processed if self.processed else None
+        return per_target(figure, self.processed)
 
     def add(self, group: dict[str, Any]) -> None:
         self.runs += group["runs"]
@@ -156,10 +158,13 @@ def outages(everything: LayerRunQuerySet, days: Sequence[Bucket]) -> list[Bucket
     return [day for day, layers in zip(wrong, hit, strict=True) if len(layers) > 1]
 
 
-def versions(runs: LayerRunQuerySet, nights: Sequence[Bucket]) -> list[Version]:
+def versions(
+    runs: LayerRunQuerySet, nights: Sequence[Bucket], first_uses: Mapping[str, datetime] | None = None
+) -> list[Version]:
     """Return the versions of these runs, the one that was first used last at the top.
 
     A version is its hash: one that comes back is the same version. `nights` are left out of the verdicts.
+    `first_uses` are those of all versions of the layer, where these runs are not all that it ever did.
     """
     sums = {name: Sum(column) for name, column in SUMS.items()}
     times = {"first": Min("started_at"), "last": Max("started_at")}
@@ -175,20 +180,27 @@ def versions(runs: LayerRunQuerySet, nights: Sequence[Bucket]) -> list[Version]:
     lengths, _together = typical(runs, "layer_hash")
     for name, version in found.items():
         version.typical = lengths.get(name, Typical())
-    return ranked(found.values())
+    return ranked(found.values(), first_uses)
 
 
-def ranked(found: Iterable[Version]) -> list[Version]:
-    """Number versions by their first use, judge each against the one before, and return the newest first."""
-    ordered = sorted(found, key=lambda version: (version.first, version.hash))
-    for number, version in enumerate(ordered, 1):
-        version.number = number
-        if number == 1:
+def ranked(found: Iterable[Version], first_uses: Mapping[str, datetime] | None = None) -> list[Version]:
+    """Number versions by their first use ever, judge each against the one before, and return the newest first."""
+    mine = {version.hash: version for version in found}
+    began = {name: version.first for name, version in mine.items()} | dict(first_uses or {})
+    ordered: list[Version] = []
+    for number, name in enumerate(sorted(began, key=lambda name: (began[name], name)), 1):
+        version = mine.get(name)
+        if version is None:
             continue
-        before = version.before = ordered[number - 2]
-        version.verdict = verdict(version.calm_bad, version.calm_good, before.calm_bad, before.calm_good)
-        if before.last > version.first:
-            before.overtaken = version.first
+        version.number, version.began = number, began[name]
+        if ordered:
+            before = version.before = ordered[-1]
+            version.verdict = verdict(version.calm_bad, version.calm_good, before.calm_bad, before.calm_good)
+            if before.last > began[name]:
+                before.overtaken = version
+        elif number > 1:
+            version.verdict = Verdict("unjudged")
+        ordered.append(version)
     return ordered[::-1]
 
 

@@ -93,6 +93,62 @@ def test_the_first_bad_version_is_marked_with_the_day_it_began(get, two_versions
     assert "v2 is worse than v1, since 10 Nov." in page.text("p[@class='lr-layer__say']")
 
 
+def test_a_version_has_the_same_number_in_every_window_and_in_the_charts(get, two_versions):
+    nights("lastly", [2, 1])
+    expected = {"oldhash1oldhash1": "v1", "newhash2newhash2": "v2", "lastly": "v3"}
+    for query in ("period=all", "period=30d", "period=7d", "since=2026-11-20", "period=90d&layer_hash=lastly"):
+        page = get(f"?layer_name={NAME}&{query}", "layers")
+        rows = {row.get("data-version"): page.text(row).split()[0] for row in page.all("tr[@data-version]")}
+        assert rows and rows.items() <= expected.items(), query
+        marks = [title.split() for title in svg(page, "lengths", "g") if title[0] == "v" and ":" not in title]
+        assert {tuple(mark) for mark in marks} == {(number, name[:7]) for name, number in rows.items()}
+
+
+def test_only_the_first_version_ever_is_called_the_first_seen(two_versions, staff_client):
+    lately = Dom(staff_client.get(f"{URL}?layer_name={NAME}&period=7d"))
+    row = lately.one("tr[@data-version='newhash2newhash2']")
+    assert "v2" in lately.text(row) and "the first seen" not in lately.text()
+    ever = Dom(staff_client.get(lately.link("no earlier version in this window")))
+    assert "the first seen" in version(ever, "oldhash1oldhash1")
+    assert ever.one("tr[@data-version='newhash2newhash2']").get("data-verdict") == "worse"
+    # Chosen by its hash, it is not the window that hides the one before.
+    alone = Dom(staff_client.get(f"{URL}?layer_name={NAME}&period=all&layer_hash=newhash2newhash2"))
+    assert len(Dom(staff_client.get(alone.link("no earlier version in this selection"))).all("tr[@data-version]")) == 2
+
+
+@pytest.mark.parametrize(
+    "query",
+    ["status=failed", "status=success&status=partial", "has_errors=1", "node=reflect", "min_cost=0.2", "q=Overloaded"],
+)
+def test_versions_and_the_sentence_are_of_all_runs_whatever_was_chosen_by_outcome(get, two_versions, query):
+    whole, chosen = get(ONE, "layers"), get(f"{ONE}&{query}", "layers")
+    assert chosen.total != whole.total
+    said = "p[@class='lr-layer__say']"
+    assert chosen.text(said) == whole.text(said)
+    for layer_hash in ("newhash2newhash2", "oldhash1oldhash1"):
+        assert version(chosen, layer_hash) == version(whole, layer_hash)
+    matrix = "table[@class='lr-table lr-matrix']"
+    assert chosen.text(matrix) == whole.text(matrix)
+    notice = "are of runs of every outcome, not only of those chosen ("
+    assert notice in chosen.text() and notice not in whole.text()
+    assert len(svg(chosen, "lengths", "a")) == int(chosen.total)
+
+
+def test_a_number_of_all_runs_leads_to_all_of_them(two_versions, staff_client):
+    page = Dom(staff_client.get(f"{URL}{ONE}&status=failed"))
+    row = page.one("tr[@data-version='newhash2newhash2']")
+    (url,) = [link.get("href") for link in row.iter("a") if page.text(link) == "12"]
+    assert Dom(staff_client.get(url)).total == "12"
+
+
+def test_what_the_figures_of_a_version_mean_is_said_in_a_fold_and_a_median_has_its_number(get, two_versions):
+    page = get(ONE, "layers")
+    assert "1m 30s of 12" in version(page, "newhash2newhash2")
+    folds = " ".join(page.text(fold) for fold in page.all("details[@class='lr-fold']"))
+    for told in ("Targets failed are", "Bad runs are", "p50: half", "per target are sums ÷ targets processed"):
+        assert told in folds
+
+
 def test_too_few_runs_are_no_verdict(get):
     nights("old", range(20, 11, -1))
     nights("new", range(11, 1, -1), failing=True)

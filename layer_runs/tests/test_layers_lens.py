@@ -219,6 +219,24 @@ def test_under_a_filter_without_an_index_silence_is_looked_for_in_ninety_days_an
     assert len(report("period=30d&status=success").silent) == 3
 
 
+@pytest.mark.parametrize("query", ["status=failed", "min_cost=5", "model_name=large", "has_errors=1", "layer_hash=old"])
+def test_a_layer_that_ran_is_neither_a_row_nor_silent_where_none_of_its_runs_match(query):
+    matching = {"status": "failed", "estimated_cost_usd": "9", "model_name": "large", "layer_hash": "old"}
+    matching |= {"errors": [{"topic": "t", "error": "x", "node": "n"}]}
+    for name in ("ran", "retired"):
+        run(name, days=40, **matching)
+    run("ran", days=1, status="success", estimated_cost_usd="1", model_name="small", layer_hash="new")
+    found = report(f"period=30d&{query}")
+    assert ([row.name for row in found.rows], [row.name for row in found.silent]) == ([], ["retired"])
+
+
+def test_a_layer_that_ran_in_the_window_for_another_source_is_silent_for_this_one():
+    run("a", days=40, source="one", status="failed")
+    run("a", days=1, source="two", status="success")
+    assert [row.name for row in report("period=30d&source=one&status=failed").silent] == ["a"]
+    assert report("period=30d&status=failed").silent == []
+
+
 # -- how it is asked
 
 

@@ -9,6 +9,7 @@ from decimal import Decimal
 from urllib.parse import urlsplit
 
 import pytest
+import time_machine
 from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
@@ -107,6 +108,7 @@ def test_each_cell_leads_to_its_day_and_layer(some_runs, staff_client):
 
 def test_the_name_leads_to_the_layer_alone_and_the_last_run_of_a_silent_one_to_that_run(some_runs, staff_client):
     page = led_to(staff_client, URL + "?period=30d&status=success")
+    assert "Success is only of the runs chosen by outcome (Status)." in page.text()
     assert led_to(staff_client, links(page, "b")["b"]).text("h2[@class='lr-layer__name']") == "b"
     (last,) = [url for text, url in links(page, "quiet one").items() if "45 days ago" in text]
     assert led_to(staff_client, last).total == "1"
@@ -184,6 +186,35 @@ def test_it_needs_no_more_than_to_see_runs(get, some_runs, blind_client):
     assert layers(get("?period=30d", "layers", client=blind_client)) == ["a", "b", "quiet one"]
 
 
+def test_the_change_names_its_window_inside_a_sentence(get):
+    with time_machine.travel("2026-11-22T12:00:00+00:00", tick=False):
+        LayerRunFactory()
+        day, week = get("?period=24h", "layers").text(), get("?period=7d", "layers").text()
+    assert "with the period before (20 Nov 12:00 – 21 Nov 2026 12:00)." in day and "Today is not over" not in day
+    assert "with the period before (9 – 15 Nov 2026). Today is not over." in week
+
+
+def test_a_window_that_is_over_does_not_speak_of_today(get):
+    with time_machine.travel("2026-11-22T12:00:00+00:00", tick=False):
+        LayerRunFactory(ago=timedelta(days=5))
+        assert "Today is not over" not in get("?since=2026-11-16&until=2026-11-20", "layers").text()
+
+
+@pytest.mark.parametrize("has_runs", [True, False])
+@pytest.mark.parametrize(
+    "edge", ["since=2000-01-01", "since=2030-01-01", "since=2200-01-01", "since=9999-12-31", "until=2000-01-01"]
+)
+def test_a_window_at_the_end_of_time_is_a_page_and_a_csv(staff_client, edge, has_runs):
+    if has_runs:
+        LayerRunFactory(layer_name="a")
+    for url in (URL, reverse("layer_runs:layers_csv")):
+        for more in ("", "&layer_name=a", "&status=failed"):
+            assert staff_client.get(f"{url}?{edge}{more}").status_code == 200
+    rows = download(staff_client, f"?{edge}")
+    expected = {"since=2000-01-01": [("1", "0")], "until=2000-01-01": []}.get(edge, [("0", "1")])
+    assert [(row["runs"], row["silent"]) for row in rows] == (expected if has_runs else [])
+
+
 # -- CSV
 
 
@@ -237,6 +268,12 @@ def test_the_csv_is_empty_where_a_rate_is_of_nothing(staff_client):
     LayerRunFactory(layer_name="a", status="dry")
     (row,) = download(staff_client)
     assert (row["dry"], row["success_rate"], row["p50_seconds"]) == ("1", "", "")
+
+
+def test_the_csv_calls_no_layer_silent_that_ran_without_matching(staff_client):
+    LayerRunFactory(layer_name="a", failing=True, ago=timedelta(days=40))
+    LayerRunFactory(layer_name="a", ago=timedelta(days=1))
+    assert download(staff_client, "?period=30d&status=failed") == []
 
 
 def test_no_spreadsheet_takes_a_name_for_a_formula(staff_client):

@@ -84,7 +84,60 @@ def test_a_hash_that_comes_back_is_the_same_version_and_that_is_said():
     at = [NOW + timedelta(days=n) for n in range(4)]
     newer, older = ranked([Version("a", at[0], at[3]), Version("b", at[1], at[2])])
     assert (older.hash, older.number, newer.hash, newer.number) == ("a", 1, "b", 2)
-    assert (older.overtaken, newer.overtaken) == (at[1], None)
+    assert (older.overtaken.began, newer.overtaken) == (at[1], None)
+
+
+@pytest.mark.django_db
+def test_a_version_is_numbered_among_all_that_its_layer_ever_had():
+    for days_ago, layer_hash, source in [
+        (90, "zz", ""),
+        (80, "", ""),
+        (70, "bb", "other"),
+        (60, "mm", ""),
+        (50, "aa", ""),
+        (5, "mm", ""),
+        (4, "aa", ""),
+        (3, "bb", ""),
+        (2, "new", ""),
+    ]:
+        run(days_ago, layer_hash, source=source)
+    run(99, "ages ago", layer_name="another")
+    runs = LayerRun.objects.filter(layer_name=LAYER)
+
+    first_uses = LayerRun.objects.first_uses(LAYER)
+    lately = versions.versions(runs.within(Window(NOW - timedelta(days=7), None)), [], first_uses)
+
+    expected: dict[str, datetime] = {}
+    for each in runs.order_by("started_at"):
+        expected.setdefault(each.layer_hash, each.started_at)
+    assert first_uses == expected
+    assert [(version.hash, version.number) for version in lately] == [("new", 6), ("aa", 5), ("mm", 4), ("bb", 3)]
+    assert [version.began for version in lately] == [expected[version.hash] for version in lately]
+    assert [version.before and version.before.hash for version in lately] == ["aa", "mm", "bb", None]
+    assert [version.verdict.word for version in lately] == ["few", "few", "few", "unjudged"]
+    # Of one source, its own first use counts.
+    assert sorted(LayerRun.objects.first_uses(LAYER, ["other"])) == ["bb"]
+    assert LayerRun.objects.first_uses(LAYER, [""])["bb"] == NOW - timedelta(days=3)
+    assert LayerRun.objects.first_uses("nobody") == {}
+
+
+@pytest.mark.django_db
+def test_first_uses_are_looked_up_and_not_searched_for():
+    for n in range(30):
+        run(n, f"v{n % 3}")
+    with CaptureQueriesContext(connection) as queries:
+        LayerRun.objects.first_uses(LAYER)
+    (asked,) = queries
+    with connection.cursor() as cursor:
+        if connection.vendor == "postgresql":
+            cursor.execute("SET LOCAL enable_seqscan = off")
+        explain = "EXPLAIN QUERY PLAN" if connection.vendor == "sqlite" else "EXPLAIN"
+        cursor.execute(f"{explain} {asked['sql']}")
+        plan = [str(line) for line in cursor.fetchall()]
+    assert not [line for line in plan if "SCAN layer_runs" in line or "Seq Scan" in line]
+    if connection.vendor == "sqlite":
+        # Among so few rows PostgreSQL takes whichever index is at hand.
+        assert sum("COVERING INDEX layerrun_version" in line for line in plan) == 3
 
 
 # -- the nights of an outage
