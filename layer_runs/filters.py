@@ -20,6 +20,7 @@ from . import formatting, windows
 from .forms import FlagField, SelectionForm
 from .models import ErrorLine, LayerRun
 from .parameters import (
+    FlagFilter,
     HasErrorsFilter,
     InstantFilter,
     MinimumCostFilter,
@@ -27,6 +28,7 @@ from .parameters import (
     PeriodFilter,
     RelatedFilter,
     StatusFilter,
+    UnpricedFilter,
     ValuesFilter,
 )
 from .querysets import LayerRunQuerySet
@@ -64,6 +66,7 @@ class LayerRunFilterSet(django_filters.FilterSet):
         "error_lines", "fingerprint", label=_("Without error"), needs_details=True, exclude=True
     )
     has_errors = HasErrorsFilter(label=_("Has errors"))
+    unpriced = UnpricedFilter(label=_("Unpriced"))
     min_cost = MinimumCostFilter("estimated_cost_usd", "gte", label=_("Costs at least"))
     min_duration = MinimumDurationFilter("duration_ms", "gte", label=_("Takes at least"))
     period = PeriodFilter(label=_("Period"), choices=list(windows.PERIODS.items()), method="in_period")
@@ -200,15 +203,14 @@ class LayerRunFilterSet(django_filters.FilterSet):
                 continue
             for text in given:
                 rest = [other for other in given if other != text]
-                yield Chip(
-                    self.filters[name].label, titles.get(text) or self._spoken(name, text), self.link(**{name: rest})
-                )
+                spoken = titles.get(text) or self._spoken(name, text)
+                yield Chip(self.filters[name].label, spoken, self.link(**{name: rest}))
 
     def _spoken(self, name: str, text: str) -> str:
         """Return a value as people call it."""
         if name == "layer_hash":
             return text[:8]
-        if name == "has_errors":
+        if isinstance(self.filters[name], FlagFilter):
             return gettext("yes") if self.values[name] == FlagField.YES else gettext("no")
         return text
 
@@ -233,7 +235,7 @@ class LayerRunFilterSet(django_filters.FilterSet):
         item = self.filters[name]
         if name == "layer_hash":
             return len(self.values[name]) > 1
-        return isinstance(item, ValuesFilter) and not item.has_menu and name != "exclude_layer"
+        return name == "unpriced" or isinstance(item, ValuesFilter) and not (item.has_menu or name == "exclude_layer")
 
     @property
     def typed(self) -> dict[str, str]:
@@ -243,6 +245,6 @@ class LayerRunFilterSet(django_filters.FilterSet):
 
     def _given(self, name: str) -> list[str]:
         value = self.values[name]
-        if isinstance(self.filters[name], HasErrorsFilter):
+        if isinstance(self.filters[name], FlagFilter):
             return ["1" if value == FlagField.YES else "0"]
         return list(value) if isinstance(value, list) else [self.data.get(name, "").strip()]

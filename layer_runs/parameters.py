@@ -44,11 +44,20 @@ class InstantFilter(django_filters.Filter):
     field_class = InstantField
 
 
-class HasErrorsFilter(django_filters.Filter):
+class FlagFilter(django_filters.Filter):
     field_class = FlagField
 
+
+class HasErrorsFilter(FlagFilter):
     def filter(self, runs: LayerRunQuerySet, wanted: str) -> LayerRunQuerySet:
         return runs.filter(error_count__gt=0) if wanted == FlagField.YES else runs.filter(error_count=0)
+
+
+class UnpricedFilter(FlagFilter):
+    """Whether a run used tokens that have no price, and so are not in its cost."""
+
+    def filter(self, runs: LayerRunQuerySet, wanted: str) -> LayerRunQuerySet:
+        return runs.filter(unpriced_tokens__gt=0) if wanted == FlagField.YES else runs.filter(unpriced_tokens=0)
 
 
 class MinimumCostFilter(django_filters.Filter):

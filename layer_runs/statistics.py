@@ -1,11 +1,20 @@
-"""The statistics of the pages: a rank and a test. Pure Python."""
+"""The statistics of the pages: a ratio, a rank and a test. Pure Python."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from decimal import Decimal
 
 # Two tables are as likely as each other when their floats differ by no more than rounding could.
 _SAME = 1 + 1e-9
+
+
+def per_target(figure: Decimal | int | None, processed: int) -> Decimal | None:
+    """Return a figure for each target that was processed: those that failed count as a cost of the others.
+
+    None where no target was processed, or there is no figure.
+    """
+    return Decimal(figure) / processed if processed and figure is not None else None
 
 
 def nearest_rank(ordered: Sequence[int], percent: int) -> int | None:

@@ -15,10 +15,12 @@ from django.test.utils import CaptureQueriesContext
 
 from layer_runs.buckets import Bucket, buckets
 from layer_runs.filters import LayerRunFilterSet
+from layer_runs.lenses.compare.fields import cost_per_target
 from layer_runs.lenses.costs import costs
 from layer_runs.lenses.costs.cards import length
 from layer_runs.lenses.costs.daily import daily
 from layer_runs.lenses.costs.spending import BEYOND, CALLS, RUN, Spending, Sums, Use, spending, spending_before
+from layer_runs.lenses.versions import versions
 from layer_runs.models import LayerRun, LlmCall, RunUsage
 from layer_runs.tests.factories import LayerRunFactory, LlmCallFactory
 from layer_runs.windows import Window
@@ -215,7 +217,7 @@ def test_wasted_is_all_of_failed_and_crashed_runs_and_the_calls_of_failed_target
     run("0.00001", status="failed", **SONNET)
     assert value("wasted") == usd("0.02") + usd("0.003") + usd("0.0001") + usd("0.00001")
     assert card("wasted")["note"] == "7% of the cost"
-    assert page()["layers"].foot.cells[8].value == card("wasted")["value"]
+    assert page()["layers"].foot.cells[9].value == card("wasted")["value"]
 
 
 def test_wasted_agrees_with_the_calls_and_runs_read_one_by_one(a_month):
@@ -235,7 +237,7 @@ def test_the_cost_of_a_run_a_target_and_an_insight_are_divisions_of_the_cost():
     called("0.30", targets_processed=2, targets_skipped=0, insights_created=1, status="partial")
     assert value("cost") == usd("0.90")
     assert value("cost_per_run") == usd("0.45")
-    assert value("cost_per_target") == usd("0.15")  # 6 targets were worked on, one in vain
+    assert value("cost_per_target") == usd("0.18")  # by the 5 that were processed; the one that failed cost too
     assert value("cost_per_insight") == usd("0.30")
 
 
@@ -250,8 +252,8 @@ def test_the_cost_of_no_insight_is_none_and_not_infinite():
 def test_a_card_says_how_much_more_it_is_than_in_the_window_before():
     called("1.20")
     called("1.00", started_at=NOW - timedelta(days=8))
-    assert card("cost")["note"] == "+20% on 7 days before"
-    assert card("cost_per_run")["note"] == "+20%"
+    assert card("cost")["note"] == "+20% on the 7 days before"
+    assert card("cost_per_run")["note"] == "+20%, ÷ 1"
     assert "since=2026-11-09" in card("cost")["note_url"]
     assert card("cost", "period=all")["note"] == ""
 
@@ -262,6 +264,87 @@ def test_a_window_of_a_clock_change_is_as_many_days_as_the_calendar_says():
     since, until = (datetime(2026, *date, tzinfo=berlin) for date in ((10, 20), (10, 30)))
     assert length(Window(since, until), berlin) == "10 days"
     assert length(Window(NOW - timedelta(hours=6), NOW), berlin) == "6 hours"
+    # What slides is made of hours, and no calendar day; one of a thing is not counted.
+    assert length(Window(NOW - timedelta(hours=24), NOW), berlin) == "24 hours"
+    assert length(Window(NOW - timedelta(hours=1), NOW), berlin) == "hour"
+    assert length(Window(since, since + timedelta(days=1)), berlin) == "day"
+
+
+def test_a_ratio_says_what_it_is_divided_by():
+    called("0.60", targets_processed=3, targets_skipped=4, insights_created=2)
+    called("0.30", targets_processed=2, targets_skipped=0, insights_created=1)
+    notes = [card(name)["note"] for name in ("cost_per_run", "cost_per_target", "cost_per_insight")]
+    assert notes == ["÷ 2", "÷ 5", "÷ 3"]
+    assert [row[4] for row in rows(page()["layers"])] == ["2"]
+
+
+def test_a_target_costs_the_same_on_every_page():
+    mine = called("0.60", layer_name="a", targets_processed=3, targets_skipped=4, status="partial")
+    here = Decimal("0.60") / 3
+    assert value("cost_per_target") == here
+    (row,) = page()["layers"].rows
+    assert Decimal(row.cells[6].value) == here
+    (version,) = versions(LayerRun.objects.filter(layer_name="a"), [])
+    mine.refresh_from_db()
+    assert version.cost_per_target == cost_per_target(mine) == here
+
+
+def test_wasted_leads_to_the_runs_that_came_to_nothing_where_there_are_any():
+    failing = [{"topic": "user:0", "error": "Overloaded", "node": "reflect"}]
+    called("0.40", status="partial", errors=failing)
+    # All of it is calls of one that went on: no query names those.
+    assert (card("wasted")["value"], card("wasted")["url"]) == ("0.400000000", "")
+    lost = {called("0.20", status="failed"), called("0.10", status="crashed")}
+    called("0.80")
+    assert runs_behind(card("wasted")["url"]) == lost
+    assert "calls of failed targets in other runs come on top" in card("wasted")["title"]
+    assert {each.status for each in runs_behind(card("wasted", "status=failed&status=success")["url"])} == {"failed"}
+
+
+def runs_behind(url: str) -> set[LayerRun]:
+    return set(selection(url.partition("?")[2]).qs)
+
+
+def test_unpriced_leads_to_the_runs_with_unpriced_tokens():
+    called("0.10", layer_name="a")
+    unpriced = {called("0.10", None, layer_name="a"), called(None, layer_name="b")}
+    assert runs_behind(card("unpriced")["url"]) == runs_behind(page()["unpriced"].url) == unpriced
+    assert runs_behind(card("unpriced", "unpriced=1&layer_name=a")["url"]) == {
+        each for each in unpriced if each.layer_name == "a"
+    }
+    by_model = [runs_behind(each.url) for each in page("unpriced=1")["unpriced"].models]
+    assert set.union(*by_model) == unpriced and len(by_model) == 2
+    assert card("unpriced", "unpriced=0")["url"] == ""
+
+
+@pytest.mark.parametrize(
+    ("query", "said"),
+    [
+        ("period=7d", True),
+        ("since=2026-11-20&until=2026-11-22", True),
+        ("since=2026-11-20&until=2026-11-30", True),
+        ("since=2026-11-18&until=2026-11-21", False),
+        ("since=2026-11-22T10:00", False),  # as long as the time before it
+        ("period=24h", False),
+    ],
+)
+def test_where_today_is_not_over_the_comparison_says_so(query, said):
+    called("0.10")
+    called("0.10", started_at=NOW - timedelta(days=2))
+    for number in range(3, 20):
+        called("0.10", started_at=NOW - timedelta(days=number))
+    here, warning = page(query), "Today is not over"
+    assert (warning in here["before"]["caveat"]) is said
+    assert (warning in next(head["title"] for head in here["heads"] if head["name"] == "change")) is said
+    assert (warning in dict(here["definitions"])["Change"]) is said
+    (cost,) = [each for each in here["cards"] if each["name"] == "cost"]
+    assert (warning in cost["title"]) is (said and here["before"]["runs"] > 0)
+
+
+def test_nothing_in_the_window_before_is_said_with_its_length():
+    called("0.10")
+    assert card("cost", "period=24h")["note"] == "nothing in the 24 hours before"
+    assert card("cost", "since=2026-11-22")["note"] == "nothing in the day before"
 
 
 def test_unpriced_runs_are_counted_and_named_with_their_models():
@@ -316,6 +399,7 @@ def test_a_row_leads_to_the_runs_behind_it():
     found = selection(haiku.cells[3].url.partition("?")[2]).qs
     assert mine in found
     assert all(each.calls.filter(model_name="haiku").exists() for each in found)
+    assert "runs that called it; their whole cost differs" in haiku.cells[3].title
 
 
 def test_a_row_that_no_query_can_name_leads_nowhere():
@@ -411,7 +495,7 @@ def test_each_cause_is_told_with_the_figures_that_speak_for_it():
     causes = {cause.name: cause.evidence for cause in page()["changes"].causes}
     assert causes == {
         "volume": "3 targets worked on, 2 before",
-        "verbosity": "833 tokens per target, 500 before",
+        "verbosity": "833 tokens per target worked on, 500 before",
         "mix": "haiku 80.0% of the tokens, 100.0% before",
         "price": "$2,000.00 a million tokens, $2,000.00 at the prices before",
     }

@@ -180,7 +180,15 @@ def test_a_cost_that_is_missing_is_said_and_not_taken_for_none(get):
     assert page.stats["unpriced"] == "1"
     assert "+ 110 tokens not in the cost" in page.text("*[@data-stat='unpriced']")
     assert "1 run with unpriced tokens" in page.text("section[@id='unpriced-runs']")
-    assert page.one("*[@data-stat='unpriced']").get("href") == "#unpriced-runs"
+    url = page.one("*[@data-stat='unpriced']").get("href")
+    assert (urlsplit(url).path, urlsplit(url).query) == (reverse("layer_runs:list"), "unpriced=1")
+
+
+def test_more_runs_with_unpriced_tokens_than_are_named_are_a_link_away(get):
+    for number in range(11):
+        called(None, age=timedelta(hours=number + 1))
+    url = get("", "costs").link("All 11")
+    assert get(f"?{urlsplit(url).query}").total == "11"
 
 
 def test_runs_that_cost_nothing_have_a_page_without_an_infinite_figure(get):
@@ -205,7 +213,8 @@ def test_what_only_this_page_knows_is_not_in_the_links_to_others(three_weeks, ge
     leading = [link for link in page.links if urlsplit(link).path == runs]
     assert leading
     assert all(
-        set(query_of(link)) <= {"period", "layer_name", "called", "call_type", "until", "since"} for link in leading
+        set(query_of(link)) <= {"period", "layer_name", "called", "call_type", "until", "since", "status"}
+        for link in leading
     )
 
 
@@ -219,7 +228,7 @@ def test_a_sort_is_a_link_and_a_wrong_one_is_the_default(three_weeks, get):
 
 def test_why_it_changed_names_the_window_before_and_shows_it(three_weeks, get, query_of):
     page = get("", "costs")
-    link = page.link("9 Nov 2026 – 15 Nov 2026")
+    link = page.link("9 – 15 Nov 2026")
     before = get(f"?{urlsplit(link).query}", "costs")
     causes = [Decimal(row.findall("td")[-1].get("data-value")) for row in page.all("tr[@data-cause]")]
     assert sum(causes) == Decimal(page.stats["cost"]) - Decimal(before.stats["cost"])
@@ -228,6 +237,27 @@ def test_why_it_changed_names_the_window_before_and_shows_it(three_weeks, get, q
 
 def test_all_time_says_that_nothing_lies_before_it(three_weeks, get):
     assert "All time has no window before it" in get("?period=all", "costs").text()
+
+
+FAR = [
+    *("since=2030-01-01", "since=2200-01-01", "since=9999-12-31", "since=2000-01-01", "since=1000-01-01"),
+    *("until=2000-01-01", "until=1000-01-01", "until=9999-12-31", "since=2000-01-01&until=2200-01-01"),
+]
+
+
+@pytest.mark.parametrize("query", FAR)
+@pytest.mark.parametrize("runs", [0, 3], ids=["no-runs", "runs"])
+def test_a_window_at_the_edge_of_time_has_a_page_and_a_file(get, rows, query, runs):
+    for number in range(runs):
+        called("0.10", age=timedelta(days=number))
+    page = get(f"?{query}", "costs")
+    assert Decimal(page.stats["cost"]) == sum(Decimal(row["cost_usd"]) for row in rows(f"?{query}"))
+
+
+def test_a_window_with_none_before_it_says_so(get):
+    called("0.10")
+    assert "There is no window before this one" in get("?since=2000-01-01", "costs").text()
+    assert "has no first day" in get("?until=2026-12-01", "costs").text()
 
 
 def test_stored_text_stays_text(odd_runs, get):

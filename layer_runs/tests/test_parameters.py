@@ -30,7 +30,7 @@ def runs() -> dict[str, LayerRun]:
         id="both", layer_name="other", errors=[late, boom], estimated_cost_usd="0.5", took=timedelta(hours=1)
     )
     LayerRunFactory(id="late", layer_name="third", errors=[late, late], estimated_cost_usd="0.499999999")
-    LayerRunFactory(id="open", under_way=True, estimated_cost_usd=None, layer_name="third")
+    LayerRunFactory(id="open", under_way=True, estimated_cost_usd=None, layer_name="third", unpriced_tokens=7)
     LlmCallFactory(run=plain, call_type="summary", model_name="small")
     LlmCallFactory(run=plain, call_type="reflection", model_name="large")
     LlmCallFactory(run=both, call_type="summary", model_name="large")
@@ -87,6 +87,10 @@ KEPT = {
     "has_errors=0": "plain open",
     "has_errors=TRUE": "erring both late",
     "has_errors=off": "plain open",
+    "unpriced=1": "open",
+    "unpriced=Yes": "open",
+    "unpriced=0": "plain erring both late",
+    "unpriced=1&layer_name=other": "",
     "min_cost=0.5": "both",
     "min_cost=$0.50": "both",
     "min_cost=.499999999": "both late",
@@ -114,7 +118,15 @@ def test_it_keeps_the_runs_that_it_names(runs, query):
     assert list(here.complaints()) == []
 
 
-SOME = ["layer_hash=h1", "call_type=summary", "error=BOOM", "exclude_error=BOOM", "has_errors=0", "min_duration=1.5 M"]
+SOME = [
+    "layer_hash=h1",
+    "call_type=summary",
+    "error=BOOM",
+    "exclude_error=BOOM",
+    "has_errors=0",
+    "unpriced=1",
+    "min_duration=1.5 M",
+]
 
 
 @pytest.mark.parametrize("query", SOME)
@@ -181,7 +193,8 @@ BAD = [
     *(("min_cost", value) for value in [*NUMBERS, "1000000", "1,000,000", "1e-99999999999999999999", "1s"]),
     *(("min_duration", value) for value in [*NUMBERS, "$1", "1y", "s", "1,5", "1" + " " * 5_000 + "s", "1 day", "1ſ"]),
     *(
-        ("has_errors", value)
+        (name, value)
+        for name in ("has_errors", "unpriced")
         for value in ["2", "-1", "maybe", "NaN", HOSTILE, "x" * 5_000, "\x00", "yes\x00", "١", "jа"]
     ),
     *((name, "x" * 201) for name in ("layer_hash", "model_profile", "call_type", "called", "exclude_layer", *SECRET)),
@@ -316,6 +329,7 @@ GIVEN = {
     "topic": ["user:1"],
     "exclude_layer": ["third"],
     "has_errors": ["1"],
+    "unpriced": ["0"],
     "min_cost": ["$0.5"],
     "min_duration": ["90s"],
 }
@@ -329,7 +343,7 @@ SPOKEN = {
         "Model called large",
     ),
     *("Node reflect", "Failed target user:1", "Error Overloaded, reflect", "Without error Request timed out, gather"),
-    *("Without layer third", "Has errors yes", "Costs at least $0.5", "Takes at least 90s"),
+    *("Without layer third", "Has errors yes", "Unpriced no", "Costs at least $0.5", "Takes at least 90s"),
 }
 
 
@@ -352,6 +366,7 @@ def test_each_part_is_a_chip_in_the_words_of_people_that_takes_it_away(runs, get
 
 
 def test_an_error_that_is_not_there_is_called_by_its_fingerprint(runs, get):
+    assert set(get("?error=0123&unpriced=true").chips) == {"Error 0123", "Unpriced yes"}
     assert set(get("?error=0123&has_errors=0").chips) == {"Error 0123", "Has errors no"}
 
 
@@ -408,6 +423,8 @@ def sent(answer) -> list[tuple[str, str]]:
         "has_errors=1&min_cost=1&min_duration=2m&exclude_layer=third&exclude_layer=gone",
         "has_errors=0",
         "has_errors=no&layer_name=other",
+        "unpriced=yes&layer_name=other",
+        "unpriced=0",
         "layer_hash=h1",
         "layer_hash=h1&layer_hash=h2",
         "node=a&node=b&topic=t&call_type=c&called=m&model_profile=p&error=BOOM&exclude_error=LATE",
@@ -434,6 +451,7 @@ def test_what_is_carried_along_is_in_the_fragment_too(runs, get):
     hidden = get("?" + urlencode(everything(), doseq=True)).all("input[@type='hidden'][@form='run-filters']")
     got = [(box.get("name"), box.get("value")) for box in hidden]
     without_control = ("layer_hash", "model_profile", "call_type", "called", "node", "topic", "error", "exclude_error")
+    without_control += ("unpriced",)
     assert sorted(got) == sorted((name, value) for name in without_control for value in everything()[name])
 
 

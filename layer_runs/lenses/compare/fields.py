@@ -11,7 +11,7 @@ from typing import Any
 
 from django.utils.translation import gettext as _
 
-from ... import formatting
+from ... import formatting, statistics
 from ...models import LayerRun, Status
 
 # How bad a status is: a run that went worse than the other is marked for it.
@@ -105,7 +105,7 @@ def part_of(before: Any, after: Any) -> Decimal:
 
 def per_target(run: LayerRun, figure: Any) -> Decimal | None:
     """Return a figure of a run for each target it processed; of no target, or of no figure, there is none."""
-    return Decimal(figure) / run.targets_processed if run.targets_processed and figure is not None else None
+    return statistics.per_target(figure, run.targets_processed)
 
 
 def cost_per_target(run: LayerRun) -> Decimal | None:

@@ -11,11 +11,13 @@ from django.utils.translation import gettext as _
 from ... import formatting
 from ...buckets import Bounds, Bucket, buckets
 from ...filters import LayerRunFilterSet
+from ...windows import Window
 from .bars import bars
 from .cards import CARDS, cards, length
 from .changes import changes
+from .layers import DEFAULT_SORT, by_layer, heads, sort_of
 from .spending import spending, spending_before
-from .tables import DEFAULT_SORT, Links, by_layer, heads, sort_of
+from .tables import Links
 from .unpriced import unpriced
 from .uses import by_call_type, by_model, by_profile, by_use
 
@@ -45,17 +47,18 @@ def costs(
             "length": length(window, zone),
             "url": previous.link(**selection.carried),
             "runs": before.whole.runs,
+            "caveat": _caveat(selection.window, window, now),
         }
     return {
-        "cards": cards(spent, before, earlier),
-        "definitions": [(card.label, card.means) for card in CARDS],
+        "cards": cards(spent, before, earlier, links),
+        "definitions": [(card.label, card.means) for card in CARDS] + _of_change(earlier),
         "before": earlier,
         "bars": bars(spent, cut, selection, by),
         "by": by,
         "other_by_url": selection.link(by=None if by == "layer" else "layer"),
         "unit": cut[0].unit if cut else "",
         "changes": changes(before, spent) if before else None,
-        "heads": heads(selection, sort),
+        "heads": heads(selection, sort, earlier["caveat"] if earlier else ""),
         "layers": by_layer(spent, before, sort, links),
         "uses": by_use(spent, links),
         "smaller": [
@@ -65,6 +68,21 @@ def costs(
         ],
         "unpriced": unpriced(selection, spent, links) if spent.whole.unpriced_runs else None,
     }
+
+
+def _caveat(window: Window, earlier: Window, now: datetime) -> str:
+    """Say where less of the window is over than the window before is long."""
+    is_over = window.until is not None and window.until <= now
+    if is_over or now - window.since >= earlier.until - earlier.since:
+        return ""
+    return _("Today is not over, and the window before is whole.")
+
+
+def _of_change(earlier: dict[str, Any] | None) -> list[tuple[str, str]]:
+    if not earlier:
+        return []
+    means = _("Against the %(length)s before: %(window)s.") % {"length": earlier["length"], "window": earlier["text"]}
+    return [(_("Change"), f"{means} {earlier['caveat']}".strip())]
 
 
 def _wider(cut: Sequence[Bucket]) -> list[Bucket]:

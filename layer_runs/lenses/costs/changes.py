@@ -103,7 +103,7 @@ def _spends(spending: Spending) -> dict[str, Spend]:
     models: defaultdict[str, dict[str, tuple[int, Decimal]]] = defaultdict(dict)
     for (layer, model), sums in spending.by(lambda use: (use.layer, use.model)).items():
         models[layer][model] = sums.tokens, sums.cost
-    return {layer: Spend(ran.runs, ran.targets, models[layer]) for layer, ran in spending.by_layer().items()}
+    return {layer: Spend(ran.runs, ran.worked_on, models[layer]) for layer, ran in spending.by_layer().items()}
 
 
 def _causes(parts: Parts, before: Spending, now: Spending, old: Mapping[str, Fraction]) -> Iterator[Cause]:
@@ -121,16 +121,16 @@ def _causes(parts: Parts, before: Spending, now: Spending, old: Mapping[str, Fra
 
 
 def _volume(were: Ran, are: Ran) -> str:
-    if not (were.targets or are.targets):
+    if not (were.worked_on or are.worked_on):
         return _("%(now)s runs, %(before)s before") % _counts(are.runs, were.runs)
-    return _("%(now)s targets worked on, %(before)s before") % _counts(are.targets, were.targets)
+    return _("%(now)s targets worked on, %(before)s before") % _counts(are.worked_on, were.worked_on)
 
 
 def _verbosity(were: Ran, are: Ran) -> str:
-    if not (were.targets and are.targets):
+    if not (were.worked_on and are.worked_on):
         return _("tokens for each target worked on")
-    lengths = (round(Decimal(ran.sums.tokens) / ran.targets) for ran in (are, were))
-    return _("%(now)s tokens per target, %(before)s before") % _counts(*lengths)
+    lengths = (round(Decimal(ran.sums.tokens) / ran.worked_on) for ran in (are, were))
+    return _("%(now)s tokens per target worked on, %(before)s before") % _counts(*lengths)
 
 
 def _mix(before: Spending, now: Spending, old: Mapping[str, Fraction]) -> str:

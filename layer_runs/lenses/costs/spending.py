@@ -65,26 +65,24 @@ class Use(NamedTuple):
     origin: str = CALLS
 
 
-@dataclass(slots=True)
-class Ran:
+class Ran(NamedTuple):
     """The runs of one layer in one bucket, and what they say they used."""
 
     runs: int = 0
-    targets: int = 0
+    processed: int = 0
+    failed: int = 0
     insights: int = 0
     unpriced_runs: int = 0
     sums: Sums = NOTHING
     wasted: Decimal = Decimal(0)
 
-    def __add__(self, other: Ran) -> Ran:
-        return Ran(
-            self.runs + other.runs,
-            self.targets + other.targets,
-            self.insights + other.insights,
-            self.unpriced_runs + other.unpriced_runs,
-            self.sums + other.sums,
-            self.wasted + other.wasted,
-        )
+    @property
+    def worked_on(self) -> int:
+        """The targets that were processed or failed: what there was to do."""
+        return self.processed + self.failed
+
+    def __add__(self, other: Ran) -> Ran:  # type: ignore[override]
+        return Ran(*map(operator.add, self, other))
 
 
 @dataclass(frozen=True)
@@ -197,7 +195,8 @@ def _ran(runs: LayerRunQuerySet, buckets: Sequence[Bucket]) -> dict[tuple[int, s
     return {
         (row["bucket"], row["layer_name"]): Ran(
             runs=row["runs"],
-            targets=int(row["processed"] + row["failed"]),
+            processed=int(row["processed"]),
+            failed=int(row["failed"]),
             insights=int(row["insights"]),
             unpriced_runs=row["unpriced_runs"],
             sums=_sums(row),

@@ -32,12 +32,13 @@ class UnpricedRun:
 
 @dataclass(frozen=True)
 class Unpriced:
-    """The tokens by layer and model, and the runs with the most of them; `count` is that of all such runs."""
+    """The tokens by layer and model, and the runs with the most of them; `count` and `url` are of all such runs."""
 
     count: int
     tokens: int
     models: list[UnpricedModel]
     runs: list[UnpricedRun]
+    url: str
 
 
 def unpriced(selection: LayerRunFilterSet, spent: Spending, links: Links) -> Unpriced:
@@ -49,7 +50,9 @@ def unpriced(selection: LayerRunFilterSet, spent: Spending, links: Links) -> Unp
     # Runs without calls called nothing, and are not found by it.
     groups = spent.by(lambda use: (use.layer, use.model, use.origin == RUN))
     models = [
-        UnpricedModel(layer, model, sums.unpriced, "" if uncalled else links.runs(layer_name=layer, called=model))
+        UnpricedModel(
+            layer, model, sums.unpriced, "" if uncalled else links.runs(layer_name=layer, called=model, unpriced="1")
+        )
         for (layer, model, uncalled), sums in groups.items()
         if sums.unpriced
     ]
@@ -63,4 +66,5 @@ def unpriced(selection: LayerRunFilterSet, spent: Spending, links: Links) -> Unp
             )
             for pk, layer, started, tokens in most[:RUNS_NAMED]
         ],
+        links.runs(unpriced="1"),
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable
+from dataclasses import replace
 from typing import TypeVar
 
 from django.utils.translation import gettext as _
@@ -89,7 +90,11 @@ def _cells(sums: Sums, now: Spending, url: str = "", *, in_full: bool = False) -
         if in_full
         else [count_cell(sums.tokens, "lr-opt")]
     )
-    return [count_cell(sums.calls), *tokens, cost_cell(sums, url), share_cell(sums.cost, whole)]
+    cost = cost_cell(sums, url)
+    if url:
+        # The selection is made of runs: one that called the model may have called others too.
+        cost = replace(cost, title=f"{cost.title}. {_('Leads to the runs that called it; their whole cost differs.')}")
+    return [count_cell(sums.calls), *tokens, cost, share_cell(sums.cost, whole)]
 
 
 def _model(model: str, origin: str) -> str:
