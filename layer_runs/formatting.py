@@ -52,8 +52,7 @@ def usd_exact(value: Decimal | None) -> str:
 
 def usd_change(value: Decimal, places: int = 2) -> str:
     """Return a difference in US dollars with its sign: `+$4.23`, `−$0.59`, `$0` for exactly none."""
-    sign = "+" if value > 0 else MINUS if value < 0 else ""
-    return f"{sign}{usd(abs(value), places)}"
+    return signed(value, lambda size: usd(size, places))
 
 
 def duration(milliseconds: int | None) -> str:
@@ -91,9 +90,7 @@ def span(delta: timedelta) -> str:
 
 def relative(moment: datetime, now: datetime) -> str:
     """Return how far away a moment is: `28 hours ago`, `in 10 minutes`."""
-    if moment > now:
-        return f"in {span(moment - now)}"
-    return f"{span(now - moment)} ago"
+    return f"in {span(moment - now)}" if moment > now else f"{span(now - moment)} ago"
 
 
 def clock(moment: datetime, now: datetime, zone: tzinfo) -> str:
@@ -101,8 +98,7 @@ def clock(moment: datetime, now: datetime, zone: tzinfo) -> str:
     local = moment.astimezone(zone)
     if abs(now - moment) < timedelta(days=7):
         return f"{local:%a %H:%M}"
-    year = "" if local.year == now.astimezone(zone).year else f" {local.year}"
-    return f"{local.day} {local:%b}{year} {local:%H:%M}"
+    return f"{short_day(moment, now, zone)} {local:%H:%M}"
 
 
 def exact(moment: datetime | None, zone: tzinfo) -> str:
@@ -141,17 +137,16 @@ def short_day(moment: datetime, now: datetime, zone: tzinfo) -> str:
 
 
 def stretch(since: datetime | None, until: datetime | None, now: datetime, zone: tzinfo) -> str:
-    """Return a window of time with its zone: `16 Nov 2026 – 22 Nov 2026, UTC`; whole days are named as days."""
+    """Return a window of time with its zone: `16 – 22 Nov 2026, UTC`; whole days are named as days."""
     if since is None and until is None:
         return f"All time, {zone}"
     edges = [moment.astimezone(zone) for moment in (since, until) if moment is not None]
-    if all((edge.hour, edge.minute, edge.second, edge.microsecond) == (0, 0, 0, 0) for edge in edges):
-        first = day(since, zone) if since else ""
-        last = day((until or max(now, since or now)) - timedelta(microseconds=1 if until else 0), zone)
-        text = f"{first} – {last}" if first else f"Until {last}"
-        return f"{text}, {zone}"
-    parts = [f"{word} {exact(moment, zone)}" for word, moment in (("from", since), ("until", until)) if moment]
-    text = " ".join(parts)
+    if all(edge.time() == time.min for edge in edges):
+        if since is None:
+            return f"Until {day(until - timedelta(microseconds=1), zone)}, {zone}"
+        tomorrow = max(now, since).astimezone(zone).date() + timedelta(days=1)
+        return f"{days(edges[0], edges[1] if until else datetime.combine(tomorrow, time.min, zone))}, {zone}"
+    text = " ".join(f"{word} {exact(edge, zone)}" for word, edge in (("from", since), ("until", until)) if edge)
     return text[0].upper() + text[1:]
 
 
@@ -175,11 +170,15 @@ def percent(part: Rational | Decimal) -> str:
 
 
 def change(part: Decimal | None) -> str:
-    """Return a relative difference in percent with its sign: `+17%`, `−0.4%`, `±0%`; of nothing there is none."""
+    """Return a relative difference in percent with its sign: `+17%`, `−99.8%`, `±0%`; of nothing there is none."""
     if part is None:
         return NOTHING
-    percent = (part * 100).quantize(Decimal("0.1") if abs(part) < Decimal("0.01") else Decimal(1), ROUND_HALF_UP)
-    return f"{percent:+,}%".replace("-", MINUS) if percent else "±0%"
+    size, sign = abs(part) * 100, "+" if part > 0 else MINUS
+    near = size < 1 or 0 < abs(size - 100) < 1
+    rounded = size.quantize(Decimal("0.1") if near else Decimal(1), ROUND_HALF_UP)
+    if near and rounded == 100:
+        return f"{sign}>{'99.9' if size < 100 else '100'}%"
+    return f"{sign}{rounded:,}%" if rounded else "±0%"
 
 
 def ratio(value: Decimal | None, places: int = 2) -> str:

@@ -50,19 +50,25 @@ def of_period(period: str, now: datetime, zone: tzinfo) -> Window:
 
 
 def before(window: Window, now: datetime, zone: tzinfo) -> Window | None:
-    """Return the window of the same length just before this one, or None where this one has no beginning.
+    """Return the window of the same length just before this one, or None where there is none.
 
     Whole days go back by as many days, and stay whole where a clock change made one of them longer; a
-    window without an end reaches to the end of today.
+    window without an end reaches to the end of today. None before all of time, before a window that lies
+    ahead, and where nothing could be stored.
     """
     if window.since is None:
         return None
     first = window.since.astimezone(zone)
     until = window.until or midnight(now.astimezone(zone).date() + timedelta(days=1), zone, max)
     last = until.astimezone(zone)
-    if first.time() == time.min and last.time() == time.min:
-        return Window(midnight(first.date() - (last.date() - first.date()), zone, min), window.since)
-    return Window(window.since - ((window.until or now) - window.since), window.since)
+    try:
+        if first.time() == time.min and last.time() == time.min:
+            since = midnight(first.date() - (last.date() - first.date()), zone, min)
+        else:
+            since = window.since - ((window.until or now) - window.since)
+    except OverflowError:
+        return None
+    return Window(since, window.since) if EARLIEST <= since < window.since else None
 
 
 def parse_since(text: str, zone: tzinfo) -> datetime:

@@ -67,10 +67,17 @@ def samples(tally: Tally, runs: dict[str, SeenRun]) -> list[SeenRun]:
 
 
 class Rows:
-    """What the rows say, for the template. `top` is the highest count of any bucket: all sparks share their scale."""
+    """What the rows say, for the template. `top` is the highest count of any bucket: all sparks share their scale.
 
-    def __init__(self, selection: LayerRunFilterSet, counted: Lines, zone: tzinfo, *, top: int, unit: str) -> None:
+    `tells_new` is whether there are runs from before the window: without them every error would be new.
+    """
+
+    def __init__(
+        self, selection: LayerRunFilterSet, counted: Lines, zone: tzinfo, *, top: int, unit: str, tells_new: bool
+    ) -> None:
         self.selection, self.counted, self.zone, self.top, self.unit = selection, counted, zone, top, unit
+        self.tells_new = tells_new
+        self.left_out = selection.values.get("exclude_error", [])
         self.runs_path = reverse("layer_runs:list")
         self.dropped = dict.fromkeys(selection.carried)
 
@@ -87,7 +94,8 @@ class Rows:
                 continue
             yield self._row(cause) | said | {"nodes": len(cause.groups)}
             for group in cause.groups:
-                yield self._row(group, height=16) | self._of_group(group) | {"title": group.title, "is_under": True}
+                under = {"title": group.title, "is_under": True, "is_new": False}
+                yield self._row(group, height=16) | self._of_group(group) | under
 
     def _row(self, counted: Cause | Group, height: int = 24) -> dict[str, Any]:
         tally, seen, error = counted.tally, counted.seen, counted.fingerprints
@@ -96,6 +104,7 @@ class Rows:
         return {
             "url": self.selection.link(error=error),
             "runs_url": self._runs(error=error),
+            "without_url": self.selection.link(exclude_error=[*self.left_out, *error], error=None),
             "errors": tally.errors,
             "runs": len(tally.runs),
             "targets": len(tally.targets),
@@ -103,7 +112,7 @@ class Rows:
             "more_layers": len(layers) - len(named),
             "first_seen": seen.first,
             "last_seen": seen.last,
-            "is_new": seen.is_new,
+            "is_new": self.tells_new and seen.is_new,
             "days_away": seen.days_away(self.zone),
             "spark": charts.spark(tally.spark, top=self.top, label=self._spoken(tally), height=height),
         }

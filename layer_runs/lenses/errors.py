@@ -11,7 +11,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
 from .. import formatting
-from ..buckets import Bucket
+from ..buckets import Bounds, Bucket
 from ..filters import LayerRunFilterSet
 from ..forms import FlagField
 from ..models import Status
@@ -28,11 +28,17 @@ CSV_COLUMNS = ("fingerprint", "title", "node", "errors", "runs", "targets", "fir
 
 
 def report(
-    selection: LayerRunFilterSet, buckets: Sequence[Bucket], zone: tzinfo, *, order: str = "", all_targets: bool = False
+    selection: LayerRunFilterSet,
+    buckets: Sequence[Bucket],
+    bounds: Bounds,
+    zone: tzinfo,
+    *,
+    order: str = "",
+    all_targets: bool = False,
 ) -> dict[str, Any]:
     """Return what the page shows: the causes, the targets that fail most, the nodes under each version.
 
-    Every line of the selection is read once, whatever there is to say of it.
+    Every line of the selection is read once, whatever there is to say of it. `bounds` are those of all runs.
     """
     lines = lines_of(selection)
     counted = count_lines(lines, buckets)
@@ -51,7 +57,9 @@ def report(
         return shown | {"ways_on": list(ways_on(selection))}
     order = order_of(order)
     top = max(max(cause.tally.spark) for cause in causes)
-    rows = Rows(selection, counted, zone, top=top, unit=buckets[0].unit)
+    oldest, since = bounds[0], selection.window.since
+    tells_new = oldest is not None and since is not None and oldest < since
+    rows = Rows(selection, counted, zone, top=top, unit=buckets[0].unit, tells_new=tells_new)
     work = nodes.work_of(selection)
     at_most = targets.SHOWN_AT_MOST if all_targets else targets.SHOWN
     versions, failing = counted.versions(), counted.targets()

@@ -25,7 +25,7 @@ NOTED_FROM = 2
 
 @dataclass(frozen=True)
 class Timeline:
-    """What the page shows: a heading, which days in which zone, and the chart."""
+    """What the page shows: a heading, the window in the words of the page, and the chart."""
 
     title: str
     sentence: str
@@ -58,13 +58,13 @@ def drawn(selection: LayerRunFilterSet, buckets: Sequence[Bucket], zone: tzinfo)
     if not buckets:
         return None
     counts = by_status(selection.qs, buckets)
-    unit = buckets[0].unit
+    unit, window = buckets[0].unit, selection.window
     names = charts.round_names(buckets)
     columns = [_column(selection, *each) for each in zip(buckets, names, map(by_tone, counts), strict=True)]
     title = _TITLES[unit]()
     return Timeline(
         title=title,
-        sentence=f"{formatting.days(buckets[0].start, buckets[-1].end)}, {_UNITS[unit]()} {zone}",
+        sentence=formatting.stretch(window.since, window.until, selection.now, zone),
         chart=charts.bars(
             columns,
             list(_legend(selection, sum(counts, Counter()))),
@@ -139,11 +139,4 @@ _FIRSTS = {
     "week": lambda: _("Week"),
     "month": lambda: _("Month"),
     "year": lambda: _("Year"),
-}
-_UNITS = {
-    "hour": lambda: _("hours in"),
-    "day": lambda: _("days in"),
-    "week": lambda: _("weeks in"),
-    "month": lambda: _("months in"),
-    "year": lambda: _("years in"),
 }

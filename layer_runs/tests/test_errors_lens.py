@@ -54,8 +54,8 @@ def select(query: str = "period=30d") -> LayerRunFilterSet:
 
 def report(query: str = "period=30d", zone=UTC, **options) -> dict:
     selection = select(query)
-    cut = buckets(selection.window, LayerRun.objects.started_bounds(), NOW, zone)
-    return lens.report(selection, cut, zone, **options)
+    bounds = LayerRun.objects.started_bounds()
+    return lens.report(selection, buckets(selection.window, bounds, NOW, zone), bounds, zone, **options)
 
 
 def row_of(message: str, node: str = "reflect", query: str = "period=30d") -> dict:
@@ -235,12 +235,30 @@ def test_first_and_last_seen_are_over_all_time_and_all_runs():
     ],
 )
 def test_an_error_is_new_or_back_after_a_week_or_more(before, inside, query, is_new, away):
+    run(days=100)
     for days in filter(None, (before, inside)):
         run(error(), days=days)
 
     row = row_of(REFUSED, query=query)
 
     assert (row["is_new"], row["days_away"]) == (is_new, away)
+
+
+@pytest.mark.parametrize(("oldest", "is_new"), [(7.6, True), (6, False)])
+def test_nothing_is_called_new_where_no_run_is_older_than_the_window(oldest, is_new):
+    run(days=oldest)
+    run(error(), days=1)
+
+    assert row_of(REFUSED, query="period=7d")["is_new"] is is_new
+
+
+def test_a_cause_is_called_new_once_and_not_again_at_each_of_its_nodes():
+    run(days=20)
+    run(error(node="a"), error(node="b"), error(SLOW), days=1)
+
+    said = [(row["title"], row.get("is_under", False)) for row in report("period=7d")["rows"] if row["is_new"]]
+
+    assert sorted(said) == [("Connection error", False), ("Request timed out", False)]
 
 
 def test_the_days_away_are_days_of_the_zone_whatever_the_hour():

@@ -90,6 +90,51 @@ def test_a_bar_of_a_group_leads_to_the_group_in_its_own_days(get, three_runs, qu
         assert len(rows(get(f"?{urlsplit(link).query}", view="errors"))) == 1
 
 
+def leave_out(page, row) -> str:
+    (link,) = [link for link in row.iter("a") if page.text(link).startswith("leave out")]
+    assert link.get("hx-get") == link.get("href")
+    return f"?{urlsplit(link.get('href')).query}"
+
+
+def test_the_runs_with_an_error_can_be_left_out_and_their_other_errors_go_with_them(get, three_runs):
+    (slow,) = [row for row in get(view="errors").all("tr[@data-cause]") if "timed out" in "".join(row.itertext())]
+
+    after = get(leave_out(get(view="errors"), slow), view="errors")
+
+    # The run `both` had it, and the one cause left is that of the other run.
+    assert list(rows(after)) == [fingerprint("reflect", REFUSED)]
+    assert after.total == "2"
+    assert "1 error in 1 of 2 runs" in after.text("section[@id='run-results']")
+    (chip,) = after.chips.values()
+    assert len(rows(get(f"?{urlsplit(chip).query}", view="errors"))) == 3
+
+
+def test_every_row_leaves_out_its_own_errors_besides_those_that_are_out(get, three_runs, query_of):
+    run(error("Late."), layer_name="c")
+    out = fingerprint("reflect", "Late.")
+    page = get(f"?exclude_error={out}&layer_name=a&layer_name=b", view="errors")
+
+    found = [query_of(leave_out(page, row)) for row in page.all("table[@class='lr-table lr-causes']/tbody/tr")]
+
+    refused = [fingerprint(node, REFUSED) for node in ("reflect", "generate")]
+    mine = [refused, refused[:1], refused[1:], [fingerprint("reflect", SLOW)]]
+    assert sorted(sorted(asked["exclude_error"]) for asked in found) == sorted(sorted([out, *each]) for each in mine)
+    assert all(asked["layer_name"] == ["a", "b"] and "error" not in asked for asked in found)
+
+
+def test_the_page_of_one_error_leads_to_the_runs_without_it(get, three_runs):
+    page = get(f"?error={fingerprint('generate', REFUSED)}", view="errors")
+
+    after = get(leave_out(page, page.one("article")), view="errors")
+
+    assert list(rows(after)) == [fingerprint("reflect", REFUSED)]
+    assert after.total == "2"
+
+
+def test_without_a_run_from_before_the_window_nothing_is_called_new(get, three_runs):
+    assert "new in this window" not in get(view="errors").text("section[@id='run-results']")
+
+
 def test_a_new_error_is_said_to_be_new_and_one_that_was_away_to_be_back(get):
     run(error())
     run(error(SLOW))

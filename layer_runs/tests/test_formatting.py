@@ -407,6 +407,16 @@ def test_a_difference_in_money_has_a_sign_and_never_rounds_to_nothing(value, tex
         ("-0.0001", "±0%"),
         ("0", "±0%"),
         ("12.5", "+1,250%"),
+        ("-1", "−100%"),
+        ("1", "+100%"),
+        # All but nothing is not all.
+        ("-0.998", "−99.8%"),
+        ("-0.9997", "−>99.9%"),
+        ("0.994", "+99.4%"),
+        ("1.004", "+100.4%"),
+        ("1.0002", "+>100%"),
+        ("-0.99", "−99%"),
+        ("1.01", "+101%"),
         (None, "–"),
     ],
 )
@@ -448,3 +458,38 @@ def test_a_ratio_never_rounds_something_to_nothing(value, places, text):
 )
 def test_p_values_are_rounded_but_never_across_the_limit(p, text):
     assert formatting.p_value(p) == text
+
+
+@pytest.mark.parametrize(
+    ("since", "until", "text"),
+    [
+        (None, None, "All time, UTC"),
+        ("2026-08-25", None, "25 Aug – 22 Nov 2026, UTC"),
+        ("2026-11-16", "2026-11-23", "16 – 22 Nov 2026, UTC"),
+        ("2025-12-30", "2026-01-03", "30 Dec 2025 – 2 Jan 2026, UTC"),
+        ("2025-11-16", None, "16 Nov 2025 – 22 Nov 2026, UTC"),
+        ("2026-10-02", "2026-10-03", "Fri 2 Oct 2026, UTC"),
+        ("2026-11-22", None, "Sun 22 Nov 2026, UTC"),
+        # A window that lies ahead begins on its first day and not on this one.
+        ("2026-12-01", None, "Tue 1 Dec 2026, UTC"),
+        (None, "2026-10-03", "Until 2 Oct 2026, UTC"),
+        ("2026-11-21T13:30", None, "From Sat 21 November 2026, 13:30:00 UTC"),
+        (
+            "2026-11-07T03:00",
+            "2026-11-08",
+            "From Sat 7 November 2026, 03:00:00 UTC until Sun 8 November 2026, 00:00:00 UTC",
+        ),
+    ],
+)
+def test_a_window_of_whole_days_is_named_as_short_as_it_can_be(since, until, text):
+    edges = [moment and datetime.fromisoformat(moment).replace(tzinfo=UTC) for moment in (since, until)]
+    assert formatting.stretch(*edges, datetime(2026, 11, 22, 13, 30, tzinfo=UTC), UTC) == text
+
+
+def test_the_days_of_a_window_are_those_of_its_zone_across_a_clock_change():
+    zone = ZoneInfo("America/New_York")
+    since, until = (datetime(2026, 11, day, tzinfo=zone).astimezone(UTC) for day in (1, 3))
+    now = datetime(2026, 11, 3, 3, 0, tzinfo=UTC)
+    assert formatting.stretch(since, until, now, zone) == "1 – 2 Nov 2026, America/New_York"
+    # It is the third in UTC, and still the second there.
+    assert formatting.stretch(since, None, now, zone) == "1 – 2 Nov 2026, America/New_York"

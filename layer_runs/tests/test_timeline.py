@@ -149,16 +149,17 @@ def test_all_columns_are_counted_in_one_query_by_the_index_alone(many_runs):
 @pytest.mark.parametrize(
     ("query", "title", "sentence"),
     [
-        ("period=24h", "Runs per hour", "21 Nov 13:30 – 22 Nov 2026 14:00, hours in UTC"),
+        ("period=all", "Runs per hour", "All time, UTC"),
+        ("period=24h", "Runs per hour", "From Sat 21 November 2026, 13:30:00 UTC"),
         (
             "since=2026-11-07T03:00&until=2026-11-07T05:00",
             "Runs per hour",
-            "Sat 7 Nov 2026 03:00 – 05:00, hours in UTC",
+            "From Sat 7 November 2026, 03:00:00 UTC until Sat 7 November 2026, 05:00:00 UTC",
         ),
-        ("since=2026-11-07&until=2026-11-07", "Runs per hour", "Sat 7 Nov 2026, hours in UTC"),
-        ("period=30d", "Runs per day", "24 Oct – 22 Nov 2026, days in UTC"),
-        ("since=2026-01-01", "Runs per week", "1 Jan – 22 Nov 2026, weeks in UTC"),
-        ("since=2025-12-30&until=2026-01-02", "Runs per day", "30 Dec 2025 – 2 Jan 2026, days in UTC"),
+        ("since=2026-11-07&until=2026-11-07", "Runs per hour", "Sat 7 Nov 2026, UTC"),
+        ("period=30d", "Runs per day", "24 Oct – 22 Nov 2026, UTC"),
+        ("since=2026-01-01", "Runs per week", "1 Jan – 22 Nov 2026, UTC"),
+        ("since=2025-12-30&until=2026-01-02", "Runs per day", "30 Dec 2025 – 2 Jan 2026, UTC"),
     ],
 )
 def test_it_names_what_a_column_is_and_which_days_in_which_zone(query, title, sentence):
@@ -170,7 +171,14 @@ def test_it_names_what_a_column_is_and_which_days_in_which_zone(query, title, se
 def test_it_speaks_of_the_zone_of_the_site(midnight_in_new_york):
     LayerRunFactory()
     found = drawn(selection("period=7d", midnight_in_new_york))
-    assert found.sentence == "8 – 14 Jun 2026, days in America/New_York"
+    assert found.sentence == "8 – 14 Jun 2026, America/New_York"
+
+
+@pytest.mark.parametrize("query", ["period=7d", "period=all"])
+def test_a_run_dated_ahead_does_not_stretch_what_the_window_is_called(query):
+    started(NOW - timedelta(days=2), NOW + timedelta(days=300))
+    text = {"period=7d": "16 – 22 Nov 2026, UTC", "period=all": "All time, UTC"}[query]
+    assert drawn(selection(query)).sentence == text
 
 
 def test_there_is_none_where_a_window_holds_no_time():

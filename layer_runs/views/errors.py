@@ -28,7 +28,9 @@ class ErrorsView(SelectionPage):
         all_targets = self.request.GET.get("targets") == "all"
         if all_targets:
             self.selection.carried["targets"] = "all"
-        report = errors_lens.report(self.selection, self.buckets, self.look.zone, order=order, all_targets=all_targets)
+        report = errors_lens.report(
+            self.selection, self.buckets, self.bounds, self.look.zone, order=order, all_targets=all_targets
+        )
         context = super().get_context_data(lens=report, unit=self.buckets[0].unit if self.buckets else "", **kwargs)
         if not context["totals"]["total"]:
             context["none_yet"] = not LayerRun.objects.exists()
