@@ -55,7 +55,7 @@ def test_the_night_of_the_worst_outage_and_its_error_are_seen_in_the_timeline_an
         night,
     )
 
-    table = see("list", "?period=all").one("details[@class='lr-astable']")
+    table = see("list", "?period=all").one("table[@class='lr-table lr-numbers']")
     heads = [cell.text for cell in table.findall(".//thead//th")]
     rows = [row.findall("*") for row in table.findall(".//tbody/tr")]
     column = heads.index("failed")
