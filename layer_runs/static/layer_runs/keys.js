@@ -2,7 +2,7 @@
 "use strict";
 
 (() => {
-  const ROWS = "tr[data-run-id], tr[data-layer], tr[data-fingerprint]";
+  const ROWS = "tr[data-run-id], tr[data-layer], tr[data-version], tr[data-cause], tr[data-fingerprint], tr[data-topic]";
   const help = document.getElementById("lr-keys");
 
   function isTyping(element) {
@@ -43,6 +43,8 @@
     act();
   });
 
+  // What only works with a script is only shown by one.
+  for (const hint of document.querySelectorAll("#run-filters .lr-key")) hint.hidden = false;
   for (const button of document.querySelectorAll("[data-keys]")) {
     button.hidden = false;
     button.addEventListener("click", () => help.showModal());

@@ -6,6 +6,9 @@
   const news = () => document.getElementById("run-news");
   let asking = false;
 
+  // Without a script nothing would look: the switch is hidden until there is one.
+  for (const label of document.querySelectorAll("#run-filters .lr-live")) label.hidden = false;
+
   function look() {
     const url = news()?.dataset.url;
     if (!url || asking || document.visibilityState !== "visible") return;

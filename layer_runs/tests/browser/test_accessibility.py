@@ -1,4 +1,4 @@
-"""What axe-core finds on the pages: nothing, in both themes, wide and narrow."""
+"""What axe-core finds on the pages: nothing, in both themes, wide and narrow. And that none scrolls sideways."""
 
 from __future__ import annotations
 
@@ -12,10 +12,13 @@ from layer_runs.tests.factories import LayerRunFactory, LlmCallFactory
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("strict_csp")]
 
 LIST = "/layer-runs/"
+LAYERS, ERRORS, COSTS, COMPARE = f"{LIST}layers/", f"{LIST}errors/", f"{LIST}costs/", f"{LIST}compare/"
 each_look = [
     pytest.mark.parametrize("theme", ["light", "dark"]),
     pytest.mark.parametrize("width", [390, 1280]),
 ]
+# The pages that share most of their rules with others: each theme once, each width once.
+two_looks = pytest.mark.parametrize(("theme", "width"), [("light", 1280), ("dark", 390)])
 
 
 @pytest.fixture
@@ -35,6 +38,26 @@ def run(transactional_db) -> LayerRun:
 
 
 @pytest.fixture
+def history(run) -> LayerRun:
+    """Beside the runs of every status, two months of layers: of versions, errors at two nodes and unpriced calls."""
+    long_name = "a-layer-whose-name-is-much-longer-than-anyone-would-think-" * 2
+    for days in range(1, 60, 3):
+        for name in ("nightly-user-reflection", long_name, "weekly-self-reflection")[: 1 + days % 3]:
+            version = {"layer_name": name, "layer_hash": f"{days // 20}7efb9b10c24d5f", "ago": timedelta(days=days)}
+            if days % 4 == 0:
+                nodes = [
+                    {"topic": f"user:{n}", "error": f"Connection error {n}.", "node": "ab"[n % 2]} for n in range(4)
+                ]
+                LayerRunFactory(failing=True, errors=nodes, **version)
+            else:
+                one = LayerRunFactory(**version)
+                LlmCallFactory(run=one)
+                LlmCallFactory(run=one, model_name="a-new-model", estimated_cost_usd=None)
+    LayerRunFactory(layer_name="silent-since-long-ago", ago=timedelta(days=80))
+    return run
+
+
+@pytest.fixture
 def faults(staff_page, page, request):
     """Look at an address in one theme and width, and list what axe finds on it."""
     run_axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe().run
@@ -50,11 +73,23 @@ def faults(staff_page, page, request):
         staff_page.wait_for_load_state("networkidle")
         assert violations == []
         found = run_axe(staff_page).response["violations"]
+        assert too_wide(staff_page) == []
         return [
             f"{fault['id']}: {node['target']} {node['failureSummary']}" for fault in found for node in fault["nodes"]
         ]
 
     return faults
+
+
+def too_wide(page) -> list[str]:
+    """Name the widths, of the narrowest and the widest screen, at which the page can be scrolled sideways."""
+    found = []
+    for width in (390, 1920):
+        page.set_viewport_size({"width": width, "height": 900})
+        scrolls = page.evaluate("document.documentElement.scrollWidth")
+        if scrolls > width:
+            found.append(f"{scrolls} px on a screen of {width}")
+    return found
 
 
 def look(test):
@@ -118,3 +153,81 @@ def test_axe_finds_nothing_where_a_request_failed(faults, run, theme, width, sta
         page.locator("#lr-alert").wait_for()
 
     assert faults(LIST, fail) == []
+
+
+@two_looks
+@pytest.mark.parametrize("query", ["?period=90d", "?period=30d&sort=-runs", "?period=24h", "?layer_name=nobody"])
+def test_axe_finds_nothing_on_the_layers(faults, history, theme, width, query):
+    assert faults(f"{LAYERS}{query}") == []
+
+
+@two_looks
+@pytest.mark.parametrize("period", ["all", "24h"])
+def test_axe_finds_nothing_on_one_layer(faults, history, theme, width, period):
+    assert faults(f"{LAYERS}?layer_name={history.layer_name}&period={period}", unfold) == []
+
+
+@two_looks
+@pytest.mark.parametrize("query", ["?period=all", "?layer_name=nightly-user-reflection&period=90d", "?status=success"])
+def test_axe_finds_nothing_on_the_errors(faults, history, theme, width, query):
+    assert faults(f"{ERRORS}{query}", unfold) == []
+
+
+@two_looks
+def test_axe_finds_nothing_on_one_error(faults, history, theme, width):
+    def open_group(page):
+        page.locator("tr[data-cause] a.lr-cause").first.click()
+        page.locator("#lr-group-title").wait_for()
+
+    assert faults(f"{ERRORS}?period=all", open_group) == []
+
+
+@two_looks
+@pytest.mark.parametrize("query", ["?period=30d", "?period=all&by=layer", "?layer_name=nobody"])
+def test_axe_finds_nothing_on_the_costs(faults, history, theme, width, query):
+    assert faults(f"{COSTS}{query}", unfold) == []
+
+
+@two_looks
+def test_axe_finds_nothing_on_two_runs_compared(faults, history, theme, width):
+    assert faults(f"{COMPARE}?b={history.pk}&period=all") == []
+
+
+@two_looks
+def test_axe_finds_nothing_where_two_runs_are_asked_for(faults, run, theme, width):
+    assert faults(COMPARE) == []
+
+
+@two_looks
+def test_axe_finds_nothing_on_the_menu_of_rarer_filters_and_it_stays_on_the_screen(faults, history, theme, width):
+    def open_more(page):
+        page.locator("summary", has_text="More").click()
+        box = page.locator(".lr-more").bounding_box()
+        assert box["x"] >= 0
+        assert box["x"] + box["width"] <= width
+
+    assert faults(f"{LIST}?min_cost=0.1&exclude_layer=nobody", open_more) == []
+
+
+@two_looks
+def test_axe_finds_nothing_on_the_list_of_keys(faults, run, theme, width):
+    def ask(page):
+        page.keyboard.press("?")
+        page.locator("#lr-keys[open]").wait_for()
+
+    assert faults(LIST, ask) == []
+
+
+@two_looks
+def test_axe_finds_nothing_on_what_live_says(faults, run, theme, width):
+    def look_for_news(page):
+        LayerRunFactory(ago=timedelta(0))
+        page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
+        page.get_by_role("link", name="1 new run").wait_for()
+
+    assert faults(f"{LIST}?live=1", look_for_news) == []
+
+
+def unfold(page) -> None:
+    """Open whatever explains or lists more."""
+    page.evaluate("for (const fold of document.querySelectorAll('#run-results details')) fold.open = true")

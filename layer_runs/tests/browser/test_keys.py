@@ -89,3 +89,15 @@ def test_the_rows_are_found_again_after_a_swap(staff_page, runs):
     staff_page.evaluate("document.activeElement.blur()")
     staff_page.keyboard.press("j")
     assert focused_run(staff_page) == "failed"
+
+
+def test_on_the_errors_lens_they_reach_every_cause_node_and_target(staff_page, transactional_db):
+    refused = [{"topic": "t:1", "error": "Connection error.", "node": node} for node in ("generate", "reflect")]
+    LayerRunFactory(errors=[*refused, {"topic": "t:2", "error": "Request timed out.", "node": "reflect"}])
+    staff_page.goto("/layer-runs/errors/")
+    seen = []
+    for key in "jjjjjjk":
+        staff_page.keyboard.press(key)
+        seen.append(staff_page.evaluate("document.activeElement.innerText"))
+    causes = ["Connection error", "generate", "reflect", "Request timed out"]
+    assert seen == [*causes, "t:1", "t:2", "t:1"]
