@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -47,31 +47,32 @@ def menu_names() -> list[str]:
 
 
 def menus(
-    selection: LayerRunFilterSet, *, only: str = "", counted: bool = False, totals: dict[str, Any] | None = None
+    selection: LayerRunFilterSet,
+    *,
+    only: str = "",
+    counted: bool = False,
+    known: Mapping[str, Mapping[str, int]] | None = None,
 ) -> Iterator[Menu]:
     """Yield the menus, or one. Sources are a choice only where there are several.
 
-    `totals` are those of the selection, where they are known already: they may count the statuses.
+    `known` are the runs of the selection by the values of a parameter, where the page has counted them already.
     """
     for name in [only] if only else menu_names():
-        menu = _menu(selection, name, counted=counted, totals=totals)
+        menu = _menu(selection, name, counted=counted, known=known or {})
         if only or name != "source" or len(menu.choices) > 1 or menu.taken:
             yield menu
 
 
-def _menu(selection: LayerRunFilterSet, name: str, *, counted: bool, totals: dict[str, Any] | None) -> Menu:
+def _menu(selection: LayerRunFilterSet, name: str, *, counted: bool, known: Mapping[str, Mapping[str, int]]) -> Menu:
     taken = selection.values.get(name, [])
-    known = [value for value in LayerRun.objects.values_of(selection.filters[name].field_name) if value]
+    stored = [value for value in LayerRun.objects.values_of(selection.filters[name].field_name) if value]
     if name == "status":
-        known = [*Status.values, *(value for value in known if value not in Status.values)]
-    values = [*known, *(value for value in taken if value not in known)]
+        stored = [*Status.values, *(value for value in stored if value not in Status.values)]
+    values = [*stored, *(value for value in taken if value not in stored)]
     # Where there is nothing to choose from, there is nothing to count.
     counted = counted and (name != "source" or len(values) > 1)
-    runs = {}
-    if counted and name == "status" and totals and not taken and not totals["other"]:
-        runs = totals
-    elif counted:
-        runs = _runs(selection, name)
+    # With some taken, the page has counted those alone.
+    runs = known[name] if name in known and not taken else _runs(selection, name) if counted else {}
     choices = [Choice(value, value in taken, runs.get(value, 0) if counted else None) for value in values]
     return Menu(name, selection.filters[name].label, choices)
 

@@ -26,6 +26,11 @@ class LayersView(SelectionPage):
     fragment_template_name = "layer_runs/_layers.html"
     exports = (("CSV", "layers_csv", ()),)
 
+    by_layer: dict[str, int] | None = None
+
+    def counted(self) -> dict[str, dict[str, int]]:
+        return super().counted() | ({} if self.by_layer is None else {"layer_name": self.by_layer})
+
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
         sort = chosen_sort(self.request.GET.get("sort", ""))
         if sort != DEFAULT_SORT:
@@ -36,6 +41,7 @@ class LayersView(SelectionPage):
         report = layers_lens.report(self.selection, self.buckets)
         # The rows add up to what the cards would ask for.
         self.totals = report.everything.totals()
+        self.by_layer = {row.name: row.runs for row in report.rows}
         context = super().get_context_data(**kwargs)
         context["lens"] = LayerTable(report, self.selection, self.look, sort)
         if not report.rows:

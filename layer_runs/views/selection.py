@@ -59,6 +59,10 @@ class SelectionPage(PageView):
         """The figures of the selection, as its cards show them."""
         return runs_lens.totals(self.selection.qs)
 
+    def counted(self) -> dict[str, dict[str, int]]:
+        """Return the runs by the values of a parameter, where the page has counted them anyway."""
+        return {} if self.totals["other"] else {"status": self.totals}
+
     def get(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
         target = self.fragment_wanted
         if target.startswith(CHOICES) and target.removeprefix(CHOICES) in menu_names():
@@ -84,7 +88,7 @@ class SelectionPage(PageView):
             "window_text": formatting.stretch(window.since, window.until, self.look.now, self.look.zone),
             "zone": str(self.look.zone),
             # Only where the form is drawn: a fragment leaves it as it is.
-            "menus": partial(menus, self.selection, counted=True, totals=totals),
+            "menus": partial(menus, self.selection, counted=True, known=self.counted()),
             "more": partial(more, self.selection),
             "lenses": [
                 (name, label, self.selection.link(reverse(f"layer_runs:{name}"), **carried | live))
