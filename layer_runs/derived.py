@@ -110,7 +110,7 @@ def add_up_calls(of_runs: str) -> str:
         ) AS failed ON failed.run_id = call.run_id AND failed.topic = call.topic
         WHERE run.id IN ({of_runs})
         GROUP BY run.id, call.model_profile, call.model_name, call.call_type
-    """  # noqa: S608
+    """  # noqa: S608 (names and placeholders)
 
 
 def _sum_of_usd(amount: str) -> str:
@@ -138,9 +138,9 @@ class RunUsageQuerySet(WindowedQuerySet):
         """Return the ids of those of these runs whose usage is not the sum of their calls."""
         ids = list(run_ids)
         expected = add_up_calls(_places(ids))
+        # Names of our own columns, and placeholders.
         stored = f"SELECT {', '.join(USAGE_COLUMNS)} FROM layer_runs_runusage WHERE run_id IN ({_places(ids)})"  # noqa: S608
         missing, extra = f"{expected} EXCEPT {stored}", f"{stored} EXCEPT {expected}"
-        # Names and placeholders.
         sql = f"SELECT run_id FROM ({missing}) AS missing UNION SELECT run_id FROM ({extra}) AS extra"  # noqa: S608
         with connections[self.db].cursor() as cursor:
             cursor.execute(sql, ids * 6)

@@ -117,6 +117,7 @@ def _runs_of(call_ids: Iterable[str], using: str) -> set[str]:
     found: set[str] = set()
     with connection.cursor() as cursor:
         for source, parameters in _row_sources([[call_id] for call_id in call_ids], [key], connection):
+            # A name from the model, and placeholders.
             sql = f"SELECT DISTINCT run_id FROM {LlmCall._meta.db_table} WHERE id IN ({source})"  # noqa: S608
             cursor.execute(sql, parameters)
             found.update(run_id for (run_id,) in cursor.fetchall())

@@ -7,9 +7,7 @@ from typing import Any
 
 from ..columns import Look
 from ..lenses import costs as costs_lens
-from ..lenses import runs as runs_lens
 from ..lenses.costs.daily import daily
-from ..models import LayerRun
 from .downloads import LensCsvView
 from .selection import SelectionPage
 
@@ -34,8 +32,7 @@ class CostsView(SelectionPage):
             self.selection, self.buckets, self.bounds, self.look.now, self.look.zone, by=by, sort=sort
         )
         if not context["totals"]["total"]:
-            context["ways_on"] = runs_lens.ways_on(self.selection)
-            context["none_yet"] = not context["ways_on"] and not LayerRun.objects.exists()
+            context |= self.nothing()
         return context
 
 

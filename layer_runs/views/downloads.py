@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from typing import Any
 
@@ -13,7 +14,7 @@ from ..models import LayerRun
 from ..pages import MonitorView
 
 
-class DownloadView(MonitorView):
+class DownloadView(ABC, MonitorView):
     """The selection, streamed. A mistake in the query is an answer of its own, never a wider export."""
 
     def get(self, request: HttpRequest, **kwargs: Any) -> HttpResponseBase:
@@ -21,8 +22,9 @@ class DownloadView(MonitorView):
             return HttpResponseBadRequest("\n".join(complaints), content_type="text/plain; charset=utf-8")
         return self.download(**kwargs)
 
+    @abstractmethod
     def download(self, **kwargs: Any) -> HttpResponseBase:
-        raise NotImplementedError
+        """Return what there is to download."""
 
 
 class ExportView(DownloadView):
@@ -41,8 +43,9 @@ class LensCsvView(DownloadView):
     name = ""
     columns: tuple[str, ...] = ()
 
+    @abstractmethod
     def rows(self) -> Iterable[dict[str, Any]]:
-        raise NotImplementedError
+        """Return the rows, each with a value for every column."""
 
     def download(self) -> HttpResponseBase:
         return export.table(self.name, self.columns, self.rows())

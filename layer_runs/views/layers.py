@@ -10,7 +10,6 @@ from ..buckets import buckets
 from ..columns import Look
 from ..lenses import layer as layer_lens
 from ..lenses import layers as layers_lens
-from ..lenses import runs as runs_lens
 from ..lenses.layer_heads import DEFAULT_SORT, chosen_sort
 from ..lenses.layer_table import LayerTable
 from ..models import LayerRun, Status
@@ -45,8 +44,7 @@ class LayersView(SelectionPage):
         context = super().get_context_data(**kwargs)
         context["lens"] = LayerTable(report, self.selection, self.look, sort)
         if not report.rows:
-            context["ways_on"] = runs_lens.ways_on(self.selection)
-            context["none_yet"] = not context["ways_on"] and not LayerRun.objects.exists()
+            context |= self.nothing()
         return context
 
 

@@ -11,7 +11,6 @@ from django.utils.translation import gettext_lazy
 from .. import formatting
 from ..access import admin_link
 from ..columns import Look
-from ..lenses import runs as runs_lens
 from ..lenses import timeline
 from ..models import LayerRun
 from ..tables import PAGE_SIZES, LayerRunTable, RunPaginator, page_size
@@ -61,8 +60,7 @@ class RunListView(SelectionPage):
         if total:
             context["timeline"] = timeline.drawn(self.selection, self.buckets, self.look.zone)
         else:
-            context["ways_on"] = runs_lens.ways_on(self.selection)
-            context["none_yet"] = not context["ways_on"] and not LayerRun.objects.exists()
+            context |= self.nothing()
         return context
 
     def admin_url(self) -> str:

@@ -105,6 +105,11 @@ class SelectionPage(PageView):
         }
         return super().get_context_data(**context | kwargs)
 
+    def nothing(self) -> dict[str, Any]:
+        """Return what to say of an empty selection: how to widen it, or that there are no runs yet."""
+        ways_on = runs_lens.ways_on(self.selection)
+        return {"ways_on": ways_on, "none_yet": not ways_on and not LayerRun.objects.exists()}
+
     def live_url(self, total: int) -> str:
         """Return where to ask for runs beyond these. Its window begins where this one does, and does not slide."""
         since = self.selection.window.since

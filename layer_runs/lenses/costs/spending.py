@@ -37,7 +37,7 @@ class Sums(NamedTuple):
     cost: Decimal = Decimal(0)
     unpriced: int = 0
 
-    def __add__(self, other: Sums) -> Sums:  # type: ignore[override]
+    def __add__(self, other: Sums) -> Sums:
         return Sums(*map(operator.add, self, other))
 
     def __sub__(self, other: Sums) -> Sums:
@@ -81,7 +81,7 @@ class Ran(NamedTuple):
         """The targets that were processed or failed: what there was to do."""
         return self.processed + self.failed
 
-    def __add__(self, other: Ran) -> Ran:  # type: ignore[override]
+    def __add__(self, other: Ran) -> Ran:
         return Ran(*map(operator.add, self, other))
 
 
