@@ -15,6 +15,18 @@ DEFAULTS: dict[str, Any] = {
     "CRASHED_AFTER": timedelta(minutes=60),
     # Dotted path of the AdminSite whose chrome and login the pages use.
     "ADMIN_SITE": "django.contrib.admin.site",
+    # The Content-Security-Policy of the pages; {static} is the origin of STATIC_URL. None leaves it to the site.
+    "CSP": (
+        "default-src 'none'; script-src 'self' {static}; style-src 'self' {static}; img-src 'self' data: {static};"
+        " font-src 'self' {static}; connect-src 'self'; form-action 'self'; base-uri 'none'; object-src 'none';"
+        " frame-ancestors 'none'"
+    ),
+    # Whether keys, tokens and passwords in error texts are replaced before they are stored.
+    "REDACT": True,
+    # Regular expressions of what else is replaced there, as a list of texts.
+    "REDACT_ALSO": (),
+    # How often a source is imported, as a timedelta: twice as long without an import is said by `healthz`.
+    "IMPORT_EVERY": None,
 }
 
 

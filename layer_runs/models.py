@@ -11,6 +11,7 @@ from django.db.models import F, Q
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
+from .audit import AuditEvent
 from .calls import LlmCall
 from .constraints import MAX_COUNT, MAX_TOKENS, fits, in_range, times, whole
 from .derived import ErrorLine, RunUsage
@@ -18,8 +19,20 @@ from .errors import RunError, read_errors
 from .expressions import ErrorCount, FirstErrorText, IsRunId, MillisecondsBetween
 from .fields import MAX_USD, CleanJSONField, CleanTextField, UsdField, new_ulid
 from .querysets import LayerRunQuerySet
+from .removals import PruneMark, RemovedRun
 
-__all__ = ["RESERVED_IDS", "ErrorLine", "ImportLock", "LayerRun", "LlmCall", "RunUsage", "Status"]
+__all__ = [
+    "RESERVED_IDS",
+    "AuditEvent",
+    "ErrorLine",
+    "ImportLock",
+    "LayerRun",
+    "LlmCall",
+    "PruneMark",
+    "RemovedRun",
+    "RunUsage",
+    "Status",
+]
 
 # Words that are pages under the mount point and so can be no run's id.
 RESERVED_IDS = ("api", "compare", "costs", "errors", "export", "layers", "live", "stats")
@@ -107,7 +120,10 @@ class LayerRun(models.Model):
     _filled_in_total: int | None = None
 
     class Meta:
-        permissions = [("view_run_details", "Can view error texts, topics and LLM calls")]
+        permissions = [
+            ("view_run_details", "Can view error texts, topics and LLM calls"),
+            ("prune_runs", "Can delete all runs of a selection at once"),
+        ]
         indexes = [
             models.Index(F("started_at").desc(), F("id").desc(), name="layerrun_started"),
             # Wide, so that the figures of layers and the totals of a period are read from the index alone.
@@ -164,6 +180,18 @@ class LayerRun(models.Model):
                 super().save(using=using, update_fields=["notes"])
             if written is None or self.DERIVED_FROM & set(written):
                 self.derive([self], using=using, is_first=is_first)
+
+    def delete(self, *args: Any, **kwargs: Any) -> tuple[int, dict[str, int]]:
+        """Delete the run with all that belongs to it. No import brings it back."""
+        using = kwargs.setdefault("using", router.db_for_write(type(self), instance=self))
+        with transaction.atomic(using=using):
+            RemovedRun.objects.using(using).remember([self])
+            return super().delete(*args, **kwargs)
+
+    @staticmethod
+    def remember_removed(runs: LayerRunQuerySet) -> None:
+        """Keep the ids of these runs, so that no import brings them back."""
+        RemovedRun.objects.using(runs.db).remember(runs.order_by().only("source", "started_at").iterator(2000))
 
     @staticmethod
     def derive(runs: Iterable[LayerRun], *, using: str, is_first: bool = False) -> None:

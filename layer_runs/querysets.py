@@ -201,5 +201,23 @@ class LayerRunQuerySet(WindowedQuerySet):
 
     update.alters_data = True
 
+    def delete(self) -> tuple[int, dict[str, int]]:
+        """Delete the runs with all that belongs to them. No import brings them back."""
+        return self.remove()
+
+    delete.alters_data = True
+    delete.queryset_only = True
+
+    def remove(self, *, remembered: bool = True) -> tuple[int, dict[str, int]]:
+        """Delete the runs; `remembered=False` where an import may bring them back, or a mark keeps them away."""
+        self._for_write = True
+        with transaction.atomic(using=self.db):
+            if remembered:
+                self.model.remember_removed(self)
+            return super().delete()
+
+    remove.alters_data = True
+    remove.queryset_only = True
+
     def _error_lines(self) -> Any:
         return self.model.error_lines.rel.related_model.objects.using(self.db)

@@ -54,8 +54,9 @@ LAYERS = [
         "querysets",
         "statistics",
         "decomposition",
+        "redaction",
     },
-    {"models", "derived", "calls"},
+    {"models", "derived", "calls", "audit", "removals"},
     {
         "filters",
         "forms",
@@ -69,10 +70,13 @@ LAYERS = [
         "sources",
         "importing",
         "recorder",
+        "retention",
+        "health",
         "demo",
     },
+    {"guard", "middleware"},
     {"pages", "views", "access", "admin", "api", "templatetags", "management", "export"},
-    {"urls", "apps"},
+    {"urls", "ops_urls", "apps"},
 ]
 
 

@@ -35,7 +35,7 @@ class Command(BaseCommand):
         calls = [call for run in made for call in run.calls]
         # In one transaction: whoever looks meanwhile sees the old runs or the new ones, never half of them.
         with transaction.atomic():
-            LayerRun.objects.filter(IS_DEMO).delete()
+            LayerRun.objects.filter(IS_DEMO).remove(remembered=False)
             LayerRun.objects.bulk_create([run.row for run in made], batch_size=BATCH)
             LlmCall.objects.bulk_create(calls, batch_size=BATCH)
         self.stdout.write(f"{len(made):,} demo runs of {days} days, with {len(calls):,} LLM calls.")
