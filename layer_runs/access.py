@@ -33,6 +33,16 @@ def admin_link(page: str, *args: str) -> str:
     return reverse(f"admin:layer_runs_layerrun_{page}", args=[quote(arg) for arg in args], current_app=site.name)
 
 
+def asked_from(request: HttpRequest) -> str:
+    """Return the path and query of the page that htmx asks from, or an empty text where it names none of this site."""
+    try:
+        path = (request.htmx and request.htmx.current_url_abs_path) or ""
+    except ValueError:  # It is what a stranger sends, and need be no address.
+        return ""
+    # Two slashes would lead to another site.
+    return "" if path.startswith("//") else path
+
+
 class StaffOnly:
     """Let in active staff who may view runs; send the nameless to the login, refuse the rest."""
 
@@ -60,6 +70,6 @@ class StaffOnly:
         if not request.htmx:
             return redirect_to_login(request.get_full_path(), login)
         # A login form has no place inside a table: the whole page goes there, and comes back whole.
-        whole_page = request.htmx.current_url_abs_path or request.get_full_path()
+        whole_page = asked_from(request) or request.get_full_path()
         redirect = redirect_to_login(whole_page, login)
         return HttpResponse(status=401, headers={"HX-Redirect": redirect.url})

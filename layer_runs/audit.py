@@ -1,4 +1,4 @@
-"""The trail of what destroys and what reveals: who did it, what it was, and how many runs it touched."""
+"""The trail of what destroys and what reveals: who did it, what it was, and how many it touched."""
 
 from __future__ import annotations
 
@@ -13,8 +13,11 @@ from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from .fields import CleanTextField
+from .lines import one_line
 
 logger = logging.getLogger("layer_runs.audit")
+# As long as the column: a log line is no place for more than the database keeps.
+_LOGGED = 2000
 
 
 class Action(models.TextChoices):
@@ -46,9 +49,9 @@ class AuditEvent(models.Model):
         return f"{self.action} by {self.actor}"
 
     def count(self, runs: int) -> None:
-        """Fill in how many runs it was, where that is only known at the end."""
+        """Fill in how many it was, where that is only known at the end."""
         self.runs = runs
-        self.save(update_fields=["runs"])
+        type(self).objects.filter(pk=self.pk).update(runs=runs)
         _log(self)
 
 
@@ -77,6 +80,9 @@ def process_owner() -> str:
 
 
 def _log(event: AuditEvent) -> None:
-    # One event, one line, whatever a query string or a path holds.
-    line = f"{event.action} by {event.actor}: {event.what} ({'?' if event.runs is None else event.runs} runs)"
-    logger.info("%s", "".join(letter if letter.isprintable() else "\ufffd" for letter in line))
+    # What an export sends are rows, and a lens has other rows than runs.
+    unit = "rows" if event.action == Action.EXPORT else "runs"
+    amount = "?" if event.runs is None else event.runs
+    logger.info(
+        "%s by %s: %s (%s %s)", event.action, one_line(event.actor), one_line(event.what[:_LOGGED]), amount, unit
+    )

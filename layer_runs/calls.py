@@ -11,7 +11,7 @@ from django.utils.translation import gettext_lazy as _
 
 from .constraints import MAX_TOKENS, fits, in_range, times, whole
 from .derived import RunUsage
-from .fields import MAX_USD, CleanTextField, UsdField, new_ulid
+from .fields import MAX_USD, CleanTextField, RedactedTextField, UsdField, new_ulid
 from .querysets import batched
 
 FIGURES = ("tokens_input", "tokens_output", "tokens_total", "latency_ms")
@@ -91,7 +91,7 @@ class LlmCall(models.Model):
     estimated_cost_usd = UsdField(null=True, blank=True, help_text=_("Empty when the model has no price."))
     latency_ms = models.BigIntegerField(null=True, blank=True)
     success = models.BooleanField(default=True, db_default=True)
-    error_message = CleanTextField(max_length=2000, blank=True, default="", db_default="")
+    error_message = RedactedTextField(max_length=2000, blank=True, default="", db_default="")
     created_at = models.DateTimeField(default=timezone.now)
 
     objects = LlmCallQuerySet.as_manager()

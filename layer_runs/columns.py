@@ -9,13 +9,15 @@ from functools import lru_cache
 from typing import Any
 
 import django_tables2 as tables
-from django.db.models import F, QuerySet
+from django.db.models import QuerySet
 from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.translation import gettext as _
 
 from . import formatting
 from .conf import get_config
+from .keyset import Order
+from .lines import visible
 from .models import LayerRun, Status
 
 
@@ -38,11 +40,11 @@ def badge(status: str) -> str:
     """Return a status as an icon and its word; an unknown one keeps its own word."""
     icon = status if status in Status.values else "other"
     return format_html(
-        '<span class="lr-badge" data-status="{}">'
+        '<span class="lr-badge" data-status="{}" hx-disable>'
         '<svg class="lr-i" aria-hidden="true"><use href="#lr-{}"/></svg>{}</span>',
         status,
         icon,
-        status or _("no status"),
+        visible(status) or _("no status"),
     )
 
 
@@ -72,12 +74,7 @@ class RunColumn(tables.Column):
         return self.text(run, look)
 
     def order(self, queryset: QuerySet, is_descending: bool) -> tuple[QuerySet, bool]:
-        key = F(str(self.accessor))
-        if str(self.accessor) == "started_at":
-            return queryset.order_by(*(("-started_at", "-id") if is_descending else ("started_at", "id"))), True
-        # NULLs last in both directions on both databases, and every order ends in a unique key.
-        by = key.desc(nulls_last=True) if is_descending else key.asc(nulls_last=True)
-        return queryset.order_by(by, "-started_at", "-id"), True
+        return queryset.order_by(*Order(str(self.accessor), is_descending).terms), True
 
 
 class StartedColumn(RunColumn):
@@ -104,9 +101,9 @@ class LayerColumn(RunColumn):
         # A plain link first; with htmx it opens the drawer over the list.
         return format_html(
             '<a href="{0}" hx-get="{0}" hx-target="#run-detail" hx-swap="innerHTML" hx-push-url="true"'
-            ' hx-sync="#run-detail:replace">{1}</a>',
+            ' hx-sync="#run-detail:replace"><span hx-disable>{1}</span></a>',
             look.href(run),
-            run.layer_name or _("(no name)"),
+            visible(run.layer_name) or _("(no name)"),
         )
 
 
@@ -193,15 +190,15 @@ class ErrorColumn(RunColumn):
             return ""
         if not look.sees_errors:
             return formatting.plural(run.error_count, "error")
-        said = formatting.error_title(run.error_preview) or _("An error without a message")
-        parts = [said, *([run.error_node] if run.error_node else [])]
+        said = visible(formatting.error_title(run.error_preview)) or _("An error without a message")
+        parts = [said, *([visible(run.error_node)] if run.error_node else [])]
         if run.error_count > 1:
             parts.append(_("and %s more") % formatting.count(run.error_count - 1))
         return ", ".join(parts)
 
     def html(self, run: LayerRun, look: Look) -> str:
         text = self.text(run, look)
-        return format_html('<span title="{0}">{0}</span>', text) if text else ""
+        return format_html('<span title="{0}" hx-disable>{0}</span>', text) if text else ""
 
 
 class DurationColumn(NumberColumn):

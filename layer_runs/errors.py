@@ -16,13 +16,17 @@ LOOKED_AT = 10_000
 
 @dataclass(frozen=True)
 class RunError:
-    """What went wrong for one target. `odd` marks an error that was not `{topic, error, node}`: shown raw."""
+    """What went wrong for one target. `odd` marks an error that was not `{topic, error, node}`: shown raw.
+
+    An odd one has neither topic nor node. `cut` marks one that says only the beginning of its text.
+    """
 
     position: int
     message: str
     topic: str = ""
     node: str = ""
     odd: bool = False
+    cut: bool = False
 
     @classmethod
     def load(cls, position: int, item: Any) -> RunError:

@@ -15,7 +15,9 @@ from django import forms
 from django.core.exceptions import ValidationError
 from django.db import models
 
+from .conf import get_config
 from .expressions import ContainsIgnoringAsciiCase
+from .redaction import marks, redact_json, usable
 
 NANO = Decimal("1e-9")
 MAX_USD = Decimal(1_000_000)
@@ -56,6 +58,15 @@ def clean_json(value: Any, depth: int = 0) -> Any:
     if isinstance(value, dict):
         return {clean_text(str(key)): clean_json(item, depth + 1) for key, item in value.items()}
     return [clean_json(item, depth + 1) for item in value]
+
+
+def without_secrets(value: Any) -> tuple[Any, int]:
+    """Return text or JSON without the secrets in it, as the settings want it, and how many were replaced."""
+    config = get_config()
+    if not config["REDACT"]:
+        return value, 0
+    also = config["REDACT_ALSO"]
+    return redact_json(value, usable(tuple(also)) if isinstance(also, (list, tuple)) else ())
 
 
 def to_usd(value: Any) -> Decimal:
@@ -121,6 +132,41 @@ class CleanJSONField(_NotingField, models.JSONField):
             return clean_json(super().from_db_value(value, expression, connection))
         except (ValueError, RecursionError):
             return clean_text(str(value))
+
+
+class _RedactedField(models.Field):
+    """A field that keeps no secrets. Its row is told how many were replaced in it; `update()` tells nobody."""
+
+    def deconstruct(self) -> tuple[str, str, Any, Any]:
+        # To the database it is the same column.
+        name, _path, args, kwargs = super().deconstruct()
+        base = CleanJSONField if isinstance(self, CleanJSONField) else CleanTextField
+        return name, f"{base.__module__}.{base.__name__}", args, kwargs
+
+    def pre_save(self, model_instance: models.Model, add: bool) -> Any:
+        given = getattr(model_instance, self.attname)
+        if not hasattr(given, "resolve_expression"):
+            kept, number = without_secrets(given)
+            if number:
+                setattr(model_instance, self.attname, kept)
+            note: Callable[[str, int, int], None] | None = getattr(model_instance, "note_redacted", None)
+            if note:
+                note(self.attname, number, marks(kept) - number)
+        return super().pre_save(model_instance, add)
+
+    def get_db_prep_save(self, value: Any, connection: Any) -> Any:
+        # Of update(), too; but never of a value that is only looked for.
+        if not hasattr(value, "resolve_expression"):
+            value, _number = without_secrets(value)
+        return super().get_db_prep_save(value, connection)
+
+
+class RedactedTextField(_RedactedField, CleanTextField):
+    """Text without secrets."""
+
+
+class RedactedJSONField(_RedactedField, CleanJSONField):
+    """JSON without secrets in its texts, whatever its shape."""
 
 
 class _UnescapedEncoder(json.JSONEncoder):

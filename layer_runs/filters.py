@@ -6,18 +6,18 @@ from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
-from functools import cached_property
 from typing import Any, Self
 from urllib.parse import urlencode
 
 import django_filters
 from django.http import QueryDict
 from django.utils import timezone
+from django.utils.functional import cached_property
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from . import formatting, windows
-from .forms import FlagField, SelectionForm
+from .forms import LONGEST_SEARCH, FlagField, SelectionForm
 from .models import ErrorLine, LayerRun
 from .parameters import (
     FlagFilter,
@@ -72,7 +72,7 @@ class LayerRunFilterSet(django_filters.FilterSet):
     period = PeriodFilter(label=_("Period"), choices=list(windows.PERIODS.items()), method="in_period")
     since = InstantFilter(label=_("From"), parse=windows.parse_since, method="in_window")
     until = InstantFilter(label=_("Until"), parse=windows.parse_until, method="in_window")
-    q = django_filters.CharFilter(label=_("Search"), max_length=200, method="matching")
+    q = django_filters.CharFilter(label=_("Search"), max_length=LONGEST_SEARCH, method="matching")
 
     class Meta:
         model = LayerRun

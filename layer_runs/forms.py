@@ -7,6 +7,7 @@ from collections.abc import Callable
 from datetime import datetime
 from decimal import ROUND_CEILING, Decimal, InvalidOperation
 from typing import Any
+from urllib.parse import urlencode
 
 from django import forms
 from django.utils import timezone
@@ -14,6 +15,9 @@ from django.utils.translation import gettext_lazy as _
 
 from .fields import MAX_USD
 from .models import LayerRun, Status
+
+# In characters; the built-in admin searches no more either.
+LONGEST_SEARCH = 200
 
 
 class ValuesField(forms.MultipleChoiceField):
@@ -130,8 +134,19 @@ class DurationField(forms.CharField):
 
 
 class SelectionForm(forms.Form):
+    """All parameters. Together they are no longer than what a browser, a proxy and a server take for an address."""
+
+    MAX_LENGTH = 2_000
+
     def clean(self) -> dict[str, Any]:
         values = super().clean() or self.cleaned_data
+        # Every link of a page repeats them: what is too much is the longest of them.
+        texts = {name: value for name, value in values.items() if isinstance(value, list | str)}
+        lengths = {name: len(urlencode({name: value}, doseq=True)) for name, value in texts.items() if value}
+        while sum(lengths.values()) > self.MAX_LENGTH:
+            longest = max(lengths, key=lengths.__getitem__)
+            del lengths[longest]
+            self.add_error(longest, _("With this the address is too long: choose less at once."))
         if values.get("since") and values.get("until") and values["until"] <= values["since"]:
             self.add_error("until", _("The end is not after the beginning."))
         return self.cleaned_data

@@ -17,7 +17,8 @@ from .constraints import MAX_COUNT, MAX_TOKENS, fits, in_range, times, whole
 from .derived import ErrorLine, RunUsage
 from .errors import RunError, read_errors
 from .expressions import ErrorCount, FirstErrorText, IsRunId, MillisecondsBetween
-from .fields import MAX_USD, CleanJSONField, CleanTextField, UsdField, new_ulid
+from .fields import MAX_USD, CleanJSONField, CleanTextField, RedactedJSONField, UsdField, new_ulid
+from .notes import redacted_in, with_note
 from .querysets import LayerRunQuerySet
 from .removals import PruneMark, RemovedRun
 
@@ -100,7 +101,7 @@ class LayerRun(models.Model):
     )
     reported_cost_usd = UsdField(null=True, blank=True, help_text=_("What the source said, where its calls differ."))
     reported_tokens_total = models.BigIntegerField(null=True, blank=True)
-    errors = CleanJSONField(default=list, db_default=[], blank=True)
+    errors = RedactedJSONField(default=list, db_default=[], blank=True)
     error_count = models.GeneratedField(
         expression=ErrorCount("errors"), output_field=models.IntegerField(), db_persist=True
     )
@@ -212,9 +213,13 @@ class LayerRun(models.Model):
 
     def note_altered(self, field: str, how: str) -> None:
         """Remember that a field could not be kept as it came."""
-        notes = self.notes if isinstance(self.notes, dict) else {"notes": self.notes} if self.notes else {}
-        altered = notes.get("altered")
-        self.notes = notes | {"altered": (altered if isinstance(altered, dict) else {}) | {field: how}}
+        self.notes = with_note(self.notes, "altered", field, how)
+
+    def note_redacted(self, field: str, number: int, earlier: int) -> None:
+        """Remember how many secrets were replaced in a field: just now, and `earlier` at most of those still there."""
+        known = redacted_in(self.notes, field) if number or earlier or "notes" in self.__dict__ else 0
+        if (total := number + min(earlier, known)) != known:
+            self.notes = with_note(self.notes, "redacted", field, total)
 
     def read_errors(self, start: int = 0, stop: int | None = None) -> Iterator[RunError]:
         """Yield the errors as they can be read, whatever shape the JSON has."""

@@ -5,9 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from django.db import transaction
-from django.http import HttpResponse
 from django.urls import reverse
-from django.utils.cache import patch_vary_headers
 from django.utils.decorators import method_decorator
 from django.utils.functional import cached_property
 from django.utils.translation import gettext_lazy
@@ -16,11 +14,13 @@ from django.views.generic import TemplateView, View
 from .access import StaffOnly, admin_site
 from .columns import Look
 from .filters import LayerRunFilterSet
+from .guard import GuardedTemplateResponse, guarded
 from .models import LayerRun
 
 
 # A GET must not open a transaction: on SQLite that would take the write lock.
 @method_decorator(transaction.non_atomic_requests, name="dispatch")
+@method_decorator(guarded, name="dispatch")
 class MonitorView(StaffOnly, View):
     """A view over the selection that the query string means."""
 
@@ -39,6 +39,7 @@ class PageView(MonitorView, TemplateView):
     fragment_id = ""
     fragment_template_name = ""
     title = gettext_lazy("Layer runs")
+    response_class = GuardedTemplateResponse
 
     @property
     def fragment_wanted(self) -> str:
@@ -63,9 +64,3 @@ class PageView(MonitorView, TemplateView):
     @cached_property
     def look(self) -> Look:
         return Look.at_once()
-
-    def render_to_response(self, context: dict[str, Any], **kwargs: Any) -> HttpResponse:
-        response = super().render_to_response(context, **kwargs)
-        # Set here and not in a middleware: a cache that wraps the view must see it.
-        patch_vary_headers(response, ["Cookie", "HX-Request", "HX-Target", "HX-History-Restore-Request"])
-        return response

@@ -12,6 +12,7 @@ from django.db.models import Count, Q, Sum, Value
 from django.db.models.functions import Coalesce
 from django.db.models.lookups import Exact
 
+from .expressions import SumOfUsd
 from .windowed import WindowedQuerySet
 from .windows import Window
 
@@ -87,7 +88,7 @@ class LayerRunQuerySet(WindowedQuerySet):
             total=Count("*"),
             insights=Sum("insights_created"),
             tokens=Sum("tokens_total"),
-            cost=Sum("estimated_cost_usd"),
+            cost=SumOfUsd("estimated_cost_usd"),
             unpriced=Sum("unpriced_tokens"),
         )
         sums = dict.fromkeys(("total", "insights", "tokens", "unpriced", *named, "other"), 0) | {"cost": Decimal(0)}

@@ -18,5 +18,5 @@ urlpatterns = [
     path("live/", live.LiveView.as_view(), name="live"),
     path("<str:pk>/", run.RunDetailView.as_view(), name="detail"),
     path("<str:pk>/errors/", run.RunErrorsView.as_view(), name="run_errors"),
-    path("<str:pk>/raw/", run.RawView.as_view(), name="raw"),
+    path("<str:pk>/raw/", downloads.RawView.as_view(), name="raw"),
 ]

@@ -9,9 +9,10 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
-from django.db.models import Count, Max, Q, Sum, Value
+from django.db.models import Count, Max, Q, Value
 
 from ..buckets import Bucket
+from ..expressions import SumOfUsd, added_up
 from ..filters import LayerRunFilterSet
 from ..models import Status
 from ..querysets import LayerRunQuerySet
@@ -108,7 +109,7 @@ class LayerRow:
 
 def rows(runs: LayerRunQuerySet, cut: Sequence[Bucket]) -> list[LayerRow]:
     """Return a row for each layer that has runs, by name. One query makes grid, rates, yields and last runs."""
-    sums = {name: Sum(column) for name, column in SUMS.items()}
+    sums = {name: added_up(column) for name, column in SUMS.items()}
     # A column a status: grouping by it as well would sort what the index has in the order of layers already.
     sums |= {status: Count("id", filter=Q(status=status)) for status in Status.values}
     found: dict[str, LayerRow] = {}
@@ -200,7 +201,7 @@ def earlier_than(selection: LayerRunFilterSet) -> Window | None:
 
 
 def _compare(earlier: LayerRunQuerySet, found: Iterable[LayerRow], everything: LayerRow) -> None:
-    groups = earlier.per("layer_name", runs=Count("*"), cost=Sum("estimated_cost_usd"))
+    groups = earlier.per("layer_name", runs=Count("*"), cost=SumOfUsd("estimated_cost_usd"))
     before = {group["layer_name"]: (group["cost"] or Decimal(0), group["runs"]) for group in groups}
     for row in found:
         row.cost_before, row.runs_before = before.get(row.name, (Decimal(0), 0))

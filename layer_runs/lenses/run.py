@@ -5,22 +5,29 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
+from html import escape
 from typing import Any
 
 from django.db.models import Count, Q, Sum
+from django.utils.functional import cached_property
 from django.utils.translation import gettext as _
 
 from ..errors import RunError
+from ..expressions import SumOfUsd
 from ..fields import clean_text
-from ..models import LayerRun
+from ..lines import visible
+from ..models import ErrorLine, LayerRun
 from ..notes import note_lines
 from .headline import headline
 
 ERRORS_PER_PAGE = 50
 CALLS_SHOWN = 100
 MODELS_NAMED = 3
-ERROR_TEXT_SHOWN = 4_000
+# Of one error, in characters; of all on a page together, in bytes.
+ERROR_TEXT_SHOWN = 2_000
+TEXT_OF_A_PAGE = 100_000
 TITLE_SHOWN = 200
+LINE_LENGTH = ErrorLine._meta.get_field("message").max_length
 NEIGHBOURS = 2
 
 
@@ -30,14 +37,23 @@ class ErrorGroup:
 
     error: RunError
     topics: list[RunError] = field(default_factory=list)
+    room: int = TEXT_OF_A_PAGE
 
-    @property
+    @cached_property
     def text(self) -> str:
-        return self.error.message[:ERROR_TEXT_SHOWN]
+        text = self.error.message[:ERROR_TEXT_SHOWN]
+        # As it is sent: a quote is six bytes, and what could not be seen is spelled out.
+        while (size := len(escape(visible(text)).encode())) > self.room:
+            text = text[: len(text) * self.room // size]
+        return text
 
     @property
     def is_cut(self) -> bool:
-        return len(self.error.message) > ERROR_TEXT_SHOWN
+        return self.error.cut or len(self.error.message) > len(self.text)
+
+    @property
+    def node(self) -> str:
+        return clean_text(self.error.node, TITLE_SHOWN)
 
     @property
     def title(self) -> str:
@@ -58,13 +74,31 @@ def error_groups(errors: Iterable[RunError]) -> list[ErrorGroup]:
     groups: dict[tuple[str, str], ErrorGroup] = {}
     for error in errors:
         groups.setdefault((error.node, error.message), ErrorGroup(error)).topics.append(error)
+    for group in groups.values():
+        group.room = max(TITLE_SHOWN, TEXT_OF_A_PAGE // len(groups))
     return list(groups.values())
+
+
+def errors_of(run: LayerRun, start: int, stop: int) -> list[RunError]:
+    """Return some of a run's errors, from the lines that follow from them: the whole of them can be 30 MB.
+
+    Read from the errors themselves where lines are missing, and where one may have been of another shape.
+    """
+    lines = list(run.error_lines.filter(position__gte=start, position__lt=stop).order_by("position"))
+    errors = [
+        RunError(line.position, line.message.removesuffix("…") if cut else line.message, line.topic, line.node, cut=cut)
+        for line, cut in ((line, len(line.message) == LINE_LENGTH and line.message.endswith("…")) for line in lines)
+    ]
+    is_whole = [error.position for error in errors] == list(range(start, min(stop, run.error_count)))
+    if is_whole and all(error.topic or error.node for error in errors):
+        return errors
+    return list(run.read_errors(start, stop))
 
 
 def error_page(run: LayerRun, page: int = 1) -> dict[str, Any]:
     """Return one page of a run's errors, grouped, with where it lies among them all."""
     start = (page - 1) * ERRORS_PER_PAGE
-    errors = list(run.read_errors(start, start + ERRORS_PER_PAGE))
+    errors = errors_of(run, start, start + ERRORS_PER_PAGE)
     return {
         "groups": error_groups(errors),
         "count": run.error_count,
@@ -83,7 +117,7 @@ def calls_of(run: LayerRun) -> dict[str, Any]:
         tokens_input=Sum("tokens_input"),
         tokens_output=Sum("tokens_output"),
         tokens=Sum("tokens_total"),
-        cost=Sum("estimated_cost_usd"),
+        cost=SumOfUsd("estimated_cost_usd"),
     )
     shown = list(run.calls.order_by("created_at", "id")[:CALLS_SHOWN]) if sums["count"] else []
     models = list(run.calls.order_by().values_list("model_name", flat=True).distinct()) if shown else []

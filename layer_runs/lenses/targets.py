@@ -7,9 +7,10 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
-from django.db.models import Count, Q, Sum
+from django.db.models import Count, Q
 from django.urls import reverse
 
+from ..expressions import SumOfUsd
 from ..filters import LayerRunFilterSet
 from ..models import LlmCall
 from .error_lines import Target
@@ -59,7 +60,7 @@ def _burned(targets: dict[str, Target], lines: Any) -> dict[str, tuple[Decimal, 
     runs = lines.filter(topic__in=list(targets)).order_by().values("run")
     calls = LlmCall.objects.filter(run__in=runs, topic__in=list(targets)).order_by()
     sums = calls.values_list("run_id", "topic").annotate(
-        cost=Sum("estimated_cost_usd"), unpriced=Count("pk", filter=Q(estimated_cost_usd=None))
+        cost=SumOfUsd("estimated_cost_usd"), unpriced=Count("pk", filter=Q(estimated_cost_usd=None))
     )
     burned: dict[str, tuple[Decimal, int]] = {}
     for run_id, topic, cost, unpriced in sums:

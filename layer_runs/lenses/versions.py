@@ -8,9 +8,10 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
-from django.db.models import Count, Max, Min, Sum
+from django.db.models import Count, Max, Min
 
 from ..buckets import Bucket
+from ..expressions import added_up
 from ..models import Status
 from ..querysets import LayerRunQuerySet
 from ..statistics import fisher, per_target
@@ -166,7 +167,7 @@ def versions(
     A version is its hash: one that comes back is the same version. `nights` are left out of the verdicts.
     `first_uses` are those of all versions of the layer, where these runs are not all that it ever did.
     """
-    sums = {name: Sum(column) for name, column in SUMS.items()}
+    sums = {name: added_up(column) for name, column in SUMS.items()}
     times = {"first": Min("started_at"), "last": Max("started_at")}
     found: dict[str, Version] = {}
     for group in runs.per("layer_hash", "status", runs=Count("*"), **times, **sums):

@@ -8,7 +8,9 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
-from ..fields import MAX_USD, clean_json, clean_text, to_usd
+from ..fields import MAX_USD, clean_json, clean_text, to_usd, without_secrets
+from ..notes import redacted_in, with_note
+from ..redaction import marks
 from ..windows import EARLIEST, LATEST
 
 MAX_NOTES = 50
@@ -32,7 +34,18 @@ class ValueReader:
         self._note("altered", field, how)
 
     def nulled(self, field: str, value: Any) -> None:
-        self._note("nulled", field, excerpt(value))
+        self._note("nulled", field, self.excerpt(value))
+
+    def excerpt(self, value: Any) -> str:
+        """Return the first characters of a value that could not be kept, for a note."""
+        text, number = _excerpt(value)
+        if self._noted < MAX_NOTES:
+            self._redacted("notes", min(number, marks(text)))
+        return text
+
+    def _redacted(self, what: str, number: int) -> None:
+        if number:
+            self.notes = with_note(self.notes, "redacted", what, redacted_in(self.notes, what) + number)
 
     def _note(self, kind: str, field: str, text: str) -> None:
         self._noted += 1
@@ -52,6 +65,13 @@ class ValueReader:
         if text != given:
             self.altered(field, "cut" if len(given) > max_length else "replaced characters")
         return text
+
+    def error_text(self, field: str, value: Any, max_length: int) -> str:
+        """Read what a call failed with, without the secrets in it."""
+        if isinstance(value, str):
+            value, number = without_secrets(value)  # Before it is cut, perhaps in the middle of one.
+            self._redacted("calls", number)
+        return self.text(field, value, max_length)
 
     def whole(self, field: str, value: Any, most: int) -> int | None:
         if value is None:
@@ -93,6 +113,8 @@ class ValueReader:
         except (TypeError, ValueError, RecursionError):
             self.nulled(field, value)
             return []
+        given, number = without_secrets(given)
+        self._redacted("errors", number)
         cleaned = clean_json(given)
         if cleaned != given:
             self.altered(field, "replaced what JSON cannot hold")
@@ -109,9 +131,14 @@ def _utc(text: str) -> datetime:
 
 def excerpt(value: Any) -> str:
     """Return the first 100 characters of a value that could not be kept."""
-    if isinstance(value, bytes):
-        return clean_text(f"{len(value)} bytes: {value[:100]!r}", 100)
-    return clean_text(str(value), 100)
+    return _excerpt(value)[0]
+
+
+def _excerpt(value: Any) -> tuple[str, int]:
+    is_binary = isinstance(value, bytes)
+    # More than is shown, so that a secret is known for one where the rest of it would be cut.
+    text, number = without_secrets(repr(value[:1_000]) if is_binary else str(value)[:1_000])
+    return clean_text(f"{len(value)} bytes: {text}" if is_binary else text, 100), number
 
 
 def time_of_ulid(text: str) -> datetime | None:

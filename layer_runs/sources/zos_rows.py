@@ -44,7 +44,10 @@ Call = tuple[Any, ...]
 
 @dataclass(frozen=True, slots=True)
 class ZosRun:
-    """A run in our columns, with its calls in the order of `CALL_FIELDS`. `odd`: not all could be kept as it came."""
+    """A run in our columns, with its calls in the order of `CALL_FIELDS`.
+
+    `odd`: not all could be kept as it came. Secrets that were replaced are counted in `secrets`, and are not odd.
+    """
 
     values: dict[str, Any]
     calls: list[Call]
@@ -55,7 +58,15 @@ class ZosRun:
 
     @property
     def odd(self) -> bool:
-        return bool(self.values["notes"])
+        return bool(self.odd_notes)
+
+    @property
+    def odd_notes(self) -> dict[str, Any]:
+        return {kind: what for kind, what in self.values["notes"].items() if kind != "redacted"}
+
+    @property
+    def secrets(self) -> int:
+        return sum(self.values["notes"].get("redacted", {}).values())
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +97,7 @@ class ZosReader:
         key = self._key(given)
         if key is None or key in _NO_IDS:
             key = self._made_key(given)
-            reader.notes["original_id"] = None if raw["id"] is None else excerpt(raw["id"])
+            reader.notes["original_id"] = None if raw["id"] is None else reader.excerpt(raw["id"])
 
         calls = [self._call(call, key, started_at, reader) for call in call_rows]
         if len(once := {call[0]: call for call in calls}) < len(calls):
@@ -134,7 +145,7 @@ class ZosReader:
             # Told from the run's other calls by what it holds: the same row gives the same key again.
             key = self._made_key(id_ if id_ is not None else (run_key, *row))
             reader.subject = f"call {key}: "
-            reader.altered("id", f"was {excerpt(id_)}")
+            reader.altered("id", f"was {reader.excerpt(id_)}")
         created_at = reader.moment("created_at", at)
         if created_at is None:
             created_at = time_of_ulid(str(id_)) or started_at
@@ -157,7 +168,7 @@ class ZosReader:
             reader.usd("estimated_cost_usd", cost),
             reader.whole("latency_ms", latency, MAX_TOKENS),
             bool(reader.whole("success", success, 1)),
-            reader.text("error_message", error, 2000),
+            reader.error_text("error_message", error, 2000),
             created_at,
         )
         reader.subject = ""

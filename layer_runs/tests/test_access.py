@@ -7,6 +7,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from django.contrib.admin import AdminSite
 from django.db import connection, connections
+from django.http import HttpResponse
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.urls import include, path, resolve, reverse
@@ -14,7 +15,7 @@ from django.urls import include, path, resolve, reverse
 from layer_runs import urls
 from layer_runs.admin import LayerRunAdmin
 from layer_runs.models import LayerRun
-from layer_runs.tests.conftest import client_of
+from layer_runs.tests.conftest import FRAGMENTS, assert_dressed, client_of
 from layer_runs.tests.factories import LayerRunFactory, LlmCallFactory, StaffFactory
 
 # A site of the host's own, in place of the built-in one; the tests that use it make this module their urlconf.
@@ -68,8 +69,119 @@ def own_admin(settings):
     desk._registry.clear()
 
 
+# Who asks, as what they are made of.
+WHO = {
+    "anonymous": None,
+    "not-staff": {"is_staff": False},
+    "no-permission": {"can": []},
+    "details-only": {"can": ["view_run_details"]},
+    "deletes-only": {"can": ["change_layerrun", "delete_layerrun", "add_layerrun", "prune_runs"]},
+    "runs-only": {"can": ["view_layerrun"]},
+    "details": {"can": ["view_layerrun", "view_run_details"]},
+    "superuser": {"can": [], "is_superuser": True},
+}
+# How they ask: for a page, for its fragment, for another one, by a boosted link, and on the way back.
+WAYS = {
+    "page": lambda name: {},
+    "fragment": lambda name: HTMX | {"HX-Target": FRAGMENTS.get(name, "run-news")},
+    "elsewhere": lambda name: HTMX | {"HX-Target": "run-detail"},
+    "boosted": lambda name: HTMX | {"HX-Boosted": "true", "HX-Target": FRAGMENTS.get(name, "run-news")},
+    "restored": lambda name: HTMX | {"HX-History-Restore-Request": "true"},
+}
+
+
+def answer_for(who: str, name: str, way: str) -> int:
+    """Return the status that is due."""
+    if who == "anonymous":
+        return 302 if way == "page" else 401
+    if who in ("details", "superuser"):
+        return 200
+    return 200 if who == "runs-only" and name not in NEEDS_DETAILS else 403
+
+
+def client_for(who: str) -> Client:
+    return Client() if WHO[who] is None else client_of(StaffFactory(**WHO[who]))
+
+
+def content(answer: HttpResponse) -> bytes:
+    return b"".join(answer)
+
+
 def test_there_is_an_address_here_for_every_pattern():
-    assert {pattern.name for pattern in urls.urlpatterns} == set(ARGUMENTS)
+    assert sorted(pattern.name for pattern in urls.urlpatterns) == sorted(ARGUMENTS)
+
+
+@each_address
+@pytest.mark.parametrize("who", [pytest.param(who, id=f"a01-a02-a15-{who}") for who in WHO])
+def test_every_address_answers_everybody_as_is_due_to_them(name, arguments, who):
+    client = client_for(who)
+    for way, headers in WAYS.items():
+        answer = client.get(address(name, arguments), headers=headers(name))
+        assert answer.status_code == answer_for(who, name, way), way
+        told = content(answer)
+        if who not in ("details", "superuser"):
+            assert PRIVATE.encode() not in told, way
+        if answer.status_code == 401:
+            assert told == b""
+        if answer.status_code == 403:
+            assert b"permission" in told
+        assert_dressed(answer)
+
+
+some_who = pytest.mark.parametrize("who", ["anonymous", "runs-only", "details"])
+
+
+@each_address
+@some_who
+def test_q21_a03_nobody_changes_anything_by_any_method(name, arguments, who):
+    client, due, before = client_for(who), answer_for(who, name, "page"), list(LayerRun.objects.values())
+    for method in ("POST", "PUT", "PATCH", "DELETE", "TRACE", "ODD"):
+        answer = client.generic(method, address(name, arguments))
+        assert answer.status_code == (405 if due == 200 else due), method
+        if due == 200:
+            assert answer["Allow"] == "GET, HEAD, OPTIONS"
+        assert PRIVATE.encode() not in answer.content
+        assert_dressed(answer)
+    assert list(LayerRun.objects.values()) == before
+
+
+@each_address
+@some_who
+def test_q21_it_answers_to_head_as_to_get_without_a_body_and_says_which_methods_there_are(name, arguments, who):
+    client, url, due = client_for(who), address(name, arguments), answer_for(who, name, "page")
+    full, head, options = client.get(url), client.head(url), client.options(url)
+    content(full)
+    assert (head.status_code, content(head)) == (due, b"")
+    alike = ("Content-Type", "Content-Disposition", "Location")
+    assert {key: head.headers.get(key) for key in alike} == {key: full.headers.get(key) for key in alike}
+    assert options.status_code == due
+    assert options.headers.get("Allow") == ("GET, HEAD, OPTIONS" if due == 200 else None)
+    for answer in (head, options):
+        assert_dressed(answer)
+
+
+@pytest.mark.parametrize("who", ["runs-only", "details"])
+@pytest.mark.parametrize(
+    ("rest", "status"),
+    [
+        ("nobody/", 404),
+        ("nobody/errors/", 404),
+        ("nobody/raw/", 404),
+        ("run/errors/?position=99", 404),
+        ("run/errors/?position=x", 400),
+        ("export/xml/", 404),
+        ("export/csv/?status=bogus", 400),
+        ("compare/?a=nobody", 404),
+        (f"?{'a=1&' * 1100}", 400),
+    ],
+)
+def test_q17_a15_a_mistake_is_answered_with_the_same_headers(who, rest, status):
+    for headers in ({}, HTMX):
+        answer = client_for(who).get(reverse("layer_runs:list") + rest, headers=headers)
+        needs_details = "/errors/" in rest or "/raw/" in rest
+        assert answer.status_code == (403 if who == "runs-only" and needs_details else status)
+        assert answer.content
+        assert_dressed(answer)
 
 
 @each_address
@@ -114,46 +226,54 @@ def test_a11_the_login_leads_back_to_nowhere_else(client, elsewhere):
 
 
 @each_address
-@pytest.mark.parametrize("headers", [{}, HTMX], ids=["page", "htmx"])
-@pytest.mark.parametrize(
-    "user",
-    [
-        {"is_staff": False},
-        {"can": []},
-        {"can": ["view_run_details"]},
-        {"can": ["change_layerrun", "delete_layerrun", "add_layerrun"]},
-    ],
-    ids=str,
-)
-def test_a02_it_refuses_whoever_lacks_the_right(name, arguments, headers, user):
-    answer = client_of(StaffFactory(**user)).get(address(name, arguments), headers=headers)
-    assert answer.status_code == 403
-    assert PRIVATE.encode() not in answer.content
-
-
-@each_address
 def test_a21_it_refuses_an_account_that_was_closed_while_it_was_in(name, arguments):
     user = StaffFactory()
     client = client_of(user)
-    assert client.get(address(name, arguments)).status_code == 200
+    assert content(client.get(address(name, arguments)))
     user.is_active = False
     user.save()
     assert client.get(address(name, arguments)).status_code == 302
+    assert client.get(address(name, arguments), headers=HTMX).status_code == 401
 
 
-@each_address
-def test_it_lets_staff_in_who_may_view_runs_and_a_superuser(name, arguments):
-    for user in (StaffFactory(), StaffFactory(can=[], is_superuser=True)):
-        assert client_of(user).get(address(name, arguments)).status_code == 200
+def test_a21_a_new_password_ends_every_other_session():
+    user = StaffFactory()
+    user.set_password("the old one, which was long")
+    user.save()
+    here, elsewhere = client_of(user), client_of(user)
+    new = "quite another, and longer"
+    given = {"old_password": "the old one, which was long", "new_password1": new, "new_password2": new}
+    assert here.post(reverse("admin:password_change"), given).status_code == 302
+    url = reverse("layer_runs:list")
+    assert here.get(url).status_code == 200
+    assert elsewhere.get(url).status_code == 302
+    assert elsewhere.get(url, headers=HTMX).status_code == 401
 
 
-@each_address
-@pytest.mark.parametrize("headers", [{}, HTMX | {"HX-Target": "run-detail"}], ids=["page", "htmx"])
-def test_it_says_nothing_of_what_runs_said_to_those_who_may_not_see_details(blind_client, name, arguments, headers):
-    answer = blind_client.get(address(name, arguments), headers=headers)
-    content = b"".join(answer) if answer.streaming else answer.content
-    assert PRIVATE.encode() not in content
-    assert answer.status_code == (403 if name in NEEDS_DETAILS else 200)
+def test_a21_a_right_that_is_taken_away_is_gone_with_the_next_request():
+    user = StaffFactory()
+    client = client_of(user)
+    url = reverse("layer_runs:run_errors", args=["run"])
+    assert client.get(url).status_code == 200
+    user.user_permissions.remove(user.user_permissions.get(codename="view_run_details"))
+    assert client.get(url).status_code == 403
+
+
+@pytest.mark.parametrize("proof", [" ", "x" * 64, ""], ids=["none", "invented", "of-an-old-session"])
+def test_a04_nothing_is_changed_without_the_token_of_this_session(proof):
+    user = StaffFactory(can=["view_layerrun", "view_run_details", "delete_layerrun"])
+    client = Client(enforce_csrf_checks=True)
+    client.force_login(user)
+    old = client.get(reverse("admin:index")).context["csrf_token"]
+    client.logout()
+    client.force_login(user)
+    client.get(reverse("admin:index"))
+    sent = {"csrfmiddlewaretoken": proof or str(old), "post": "yes"}
+    for url in (reverse("admin:layer_runs_layerrun_delete", args=["run"]), reverse("layer_runs:list")):
+        assert client.post(url, sent).status_code == 403
+    assert client.post(reverse("admin:logout"), sent).status_code == 403
+    assert client.get(reverse("layer_runs:list")).status_code == 200
+    assert LayerRun.objects.filter(pk="run").exists()
 
 
 def test_it_says_that_there_are_errors_to_those_who_may_not_read_them(blind_client, dom):
@@ -172,29 +292,13 @@ def test_a_refusal_names_the_permission_that_is_missing(blind_client):
 
 
 @each_address
-@pytest.mark.parametrize("method", ["post", "put", "patch", "delete", "trace"])
-def test_q21_a03_it_answers_only_to_reading(staff_client, name, arguments, method):
-    answer = getattr(staff_client, method)(address(name, arguments))
-    assert answer.status_code == 405
-    assert "GET" in answer["Allow"]
-    assert LayerRun.objects.filter(pk="run").exists()
-
-
-@each_address
-def test_it_answers_to_head_as_to_get_without_a_body(staff_client, name, arguments):
-    answer = staff_client.head(address(name, arguments))
-    assert answer.status_code == 200
-    assert b"".join(answer) == b""
-
-
-@each_address
 def test_it_opens_no_transaction_to_read(name, arguments):
     view = resolve(address(name, arguments)).func
     assert "default" in view._non_atomic_requests
 
 
 @each_address
-def test_o8_it_works_where_the_host_wraps_its_requests_in_transactions(staff_client, name, arguments, monkeypatch):
+def test_o08_it_works_where_the_host_wraps_its_requests_in_transactions(staff_client, name, arguments, monkeypatch):
     monkeypatch.setitem(connections.settings["default"], "ATOMIC_REQUESTS", True)
     with CaptureQueriesContext(connection) as queries:
         assert staff_client.get(address(name, arguments)).status_code == 200

@@ -8,12 +8,14 @@ import json
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from django.contrib.admin.models import LogEntry
+from django.contrib.admin import site
+from django.contrib.auth.models import Permission
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
-from layer_runs.models import ErrorLine, LayerRun
+from layer_runs.audit import Action, record
+from layer_runs.models import AuditEvent, ErrorLine, LayerRun
 from layer_runs.tests.conftest import client_of
 from layer_runs.tests.factories import LayerRunFactory, LlmCallFactory, StaffFactory
 
@@ -193,9 +195,7 @@ def test_q18_it_allows_no_look_ups_but_those_of_the_selection(staff_client, look
     assert staff_client.get(listing(f"?{lookup}")).status_code == 400
 
 
-@pytest.mark.parametrize(
-    "query", ["?p=999999", "?o=999", "?o=1.-2.x", "?all=1", "?e=1", "?q=" + "w+" * 500, "?q=%00", "?p=x"]
-)
+@pytest.mark.parametrize("query", ["?p=999999", "?o=999", "?o=1.-2.x", "?all=1", "?e=1", "?q=" + "w+" * 500, "?p=x"])
 def test_q19_q20_it_survives_what_can_be_asked_of_a_list(staff_client, query):
     LayerRunFactory.create_batch(3)
     assert staff_client.get(listing(query), follow=True).status_code == 200
@@ -276,7 +276,7 @@ def test_d_it_lists_every_odd_row(listed, odd_runs):
 # -- one run
 
 
-def test_it_shows_a_run_and_lets_nobody_change_it(staff_client, keeper_client, dom):
+def test_a16_it_shows_a_run_and_lets_nobody_change_it(staff_client, keeper_client, dom):
     run = LayerRunFactory(failing=True, notes={"original_id": "x/1"})
     for client in (staff_client, keeper_client, client_of(StaffFactory(is_superuser=True))):
         page = dom(client.get(about("change", run.pk)))
@@ -287,6 +287,31 @@ def test_it_shows_a_run_and_lets_nobody_change_it(staff_client, keeper_client, d
         assert changed.status_code == 403
     run.refresh_from_db()
     assert (run.status, run.error_count) == ("failed", 10)
+
+
+REGISTERED = [model for model in site._registry if model._meta.app_label == "layer_runs"]
+
+
+@pytest.mark.parametrize("who", ["keeper", "superuser"])
+@pytest.mark.parametrize("model", REGISTERED, ids=lambda model: model.__name__)
+def test_a16_nobody_adds_or_changes_a_row_of_any_model(model, who):
+    rows = {
+        LayerRun: lambda: LayerRunFactory(failing=True),
+        AuditEvent: lambda: record(Action.EXPORT, actor="ada", what="x", runs=1),
+    }
+    row = rows[model]()
+    everything = Permission.objects.filter(content_type__app_label="layer_runs").values_list("codename", flat=True)
+    client = client_of(StaffFactory(is_superuser=True) if who == "superuser" else StaffFactory(can=list(everything)))
+    before = list(model.objects.values())
+    name = f"admin:layer_runs_{model._meta.model_name}"
+    add, change = reverse(f"{name}_add"), reverse(f"{name}_change", args=[row.pk])
+    fields = {field.name: "9" for field in model._meta.concrete_fields}
+    answers = [client.get(add), client.post(add, fields), client.post(change, fields)]
+    answers += [client.post(change, fields | {"_saveasnew": "1"}), client.post(change, fields | {"id": "another"})]
+    assert [answer.status_code for answer in answers] == [403] * 5
+    editing = {"_save": "Save", "form-TOTAL_FORMS": "1", "form-INITIAL_FORMS": "1", "form-0-id": row.pk} | fields
+    client.post(reverse(f"{name}_changelist"), editing)
+    assert list(model.objects.values()) == before
 
 
 def test_it_shows_every_field_of_a_run(staff_client, dom):
@@ -414,21 +439,7 @@ def test_d_it_asks_before_deleting_any_odd_run(keeper_client, odd_runs, dom):
     for answer in (keeper_client.post(listing(), data), keeper_client.get(about("delete", "script"))):
         assert answer.status_code == 200
         assert dom(answer).live_parts == []
-    assert f"Layer runs: {len(odd_runs)}" in dom(keeper_client.post(listing(), data)).text()
-
-
-def test_it_deletes_by_permission_only_and_keeps_a_record(staff_client, keeper_client):
-    run, other = LayerRunFactory(failing=True), LayerRunFactory()
-    LlmCallFactory(run=run)
-    assert staff_client.get(about("delete", run.pk)).status_code == 403
-    assert staff_client.post(about("delete", run.pk), {"post": "yes"}).status_code == 403
-    staff_client.post(listing(), {"action": "delete_selected", "_selected_action": [run.pk], "post": "yes"})
-    assert LayerRun.objects.count() == 2
-    assert keeper_client.post(about("delete", run.pk), {"post": "yes"}).status_code == 302
-    keeper_client.post(listing(), {"action": "delete_selected", "_selected_action": [other.pk], "post": "yes"})
-    assert not LayerRun.objects.exists()
-    assert not ErrorLine.objects.exists()
-    assert LogEntry.objects.count() == 2
+    assert dom(keeper_client.post(listing(), data)).stats["total"] == str(len(odd_runs))
 
 
 def test_a02_it_refuses_whoever_may_not_view_runs():

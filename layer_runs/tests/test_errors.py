@@ -57,7 +57,7 @@ IDS = [json.dumps(shape)[:40] for shape, *_ in SHAPES]
 
 
 @pytest.mark.parametrize(("shape", "count"), [shape[:2] for shape in SHAPES], ids=IDS)
-def test_d8_any_shape_is_read_and_nothing_dropped(shape: Any, count: int) -> None:
+def test_d08_any_shape_is_read_and_nothing_dropped(shape: Any, count: int) -> None:
     errors = list(read_errors(shape))
     assert [error.position for error in errors] == list(range(count))
     for error in errors:
@@ -67,7 +67,7 @@ def test_d8_any_shape_is_read_and_nothing_dropped(shape: Any, count: int) -> Non
 
 @pytest.mark.parametrize(("shape", "count", "preview", "node"), SHAPES, ids=IDS)
 @pytest.mark.parametrize("escaped", [True, False], ids=["escaped", "unescaped"])
-def test_d8_the_database_reads_any_shape_as_the_reader_does(
+def test_d08_the_database_reads_any_shape_as_the_reader_does(
     db: None, shape: Any, count: int, preview: str, node: str, escaped: bool
 ) -> None:
     run = LayerRunFactory()

@@ -393,7 +393,7 @@ def test_the_evidence_is_what_the_run_keeps_and_not_its_shortened_line():
 
     evidence = report(f"error={key}")["group"]["evidence"]
 
-    assert (evidence.text, evidence.is_cut) == (long[:4_000], True)
+    assert (evidence.text, evidence.is_cut) == (long[:2_000], True)
     assert urlsplit(evidence.whole_url).path.endswith("/r1/errors/")
     assert parse_qs(urlsplit(evidence.whole_url).query)["position"] == ["1"]
 

@@ -83,7 +83,7 @@ def test_a_bar_of_a_group_leads_to_the_group_in_its_own_days(get, three_runs, qu
 
     page = get(f"?error={key}", view="errors")
 
-    bars = [link.get("href") for link in page.root.iter("{http://www.w3.org/2000/svg}a")]
+    bars = [link.get("href") for link in page.all("svg//a")]
     assert len(bars) == 2
     for link in bars:
         assert query_of(link)["error"] == [key]

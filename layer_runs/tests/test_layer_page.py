@@ -52,8 +52,7 @@ def version(page: Dom, layer_hash: str) -> str:
 def svg(page: Dom, name: str, tag: str) -> list[str]:
     """The titles of what a chart draws with this tag."""
     chart = page.one(f"div[@data-chart='{name}']")
-    space = "{http://www.w3.org/2000/svg}"
-    return [page.text(title) for each in chart.iter(f"{space}{tag}") for title in each.findall(f"{space}title")]
+    return [page.text(title) for each in chart.iter(tag) for title in each.findall("title")]
 
 
 def test_one_selected_layer_is_shown_with_its_cards_and_versions(get, two_versions):

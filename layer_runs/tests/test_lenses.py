@@ -117,11 +117,11 @@ def test_errors_that_say_the_same_at_the_same_node_are_one_group_in_their_first_
     ]
 
 
-@pytest.mark.parametrize(("length", "is_cut"), [(4_000, False), (4_001, True), (0, False)])
-def test_a_text_is_cut_beyond_4000_characters(length, is_cut):
+@pytest.mark.parametrize(("length", "is_cut"), [(2_000, False), (2_001, True), (0, False)])
+def test_a_text_is_cut_beyond_2000_characters(length, is_cut):
     (group,) = run_lens.error_groups([error(0, "x" * length)])
     assert group.is_cut is is_cut
-    assert len(group.text) == min(length, 4_000)
+    assert len(group.text) == min(length, 2_000)
 
 
 @pytest.mark.parametrize(

@@ -28,11 +28,9 @@ BAD_VALUES = [
     ("period", "period=7D"),
     ("since", "since=garbage"),
     ("since", "since=2026-13-45"),
-    ("since", "since=%00"),
     ("until", "until=yesterday"),
     ("until", "since=2020-01-02&until=2020-01-01&period=all"),
     ("q", f"q={'x' * 201}"),
-    ("q", "q=%00"),
 ]
 
 
@@ -267,7 +265,7 @@ def test_q09_it_says_a_bad_value_as_text(get):
     assert answer.live_parts == []
 
 
-@pytest.mark.parametrize("value", ["0", "-5", "abc", "", "21", "1000000", "9" * 30, "20.0", "%00", "٢٠"])
+@pytest.mark.parametrize("value", ["0", "-5", "abc", "", "21", "1000000", "9" * 30, "20.0", "٢٠"])
 def test_q01_q02_q03_it_takes_page_sizes_from_a_list_only(get, value):
     many(21)
     answer = get(f"?per_page={value}")
@@ -281,11 +279,11 @@ def test_it_shows_as_many_rows_as_asked_for_from_the_list(get, query_of, size):
     many(101)
     answer = get(f"?per_page={size}")
     assert len(answer.run_ids) == size
-    assert query_of(answer.link("Next")) == {"per_page": [str(size)], "page": ["2"]}
+    assert query_of(answer.link("Next")) == {"per_page": [str(size)], "page": ["2"], "after": [answer.run_ids[-1]]}
 
 
 @pytest.mark.parametrize(
-    "value", ["nope", "--status", "--tokens", "-", "?", "", "layer_name__x", "errors", "status", "layer_name", "%00"]
+    "value", ["nope", "--status", "--tokens", "-", "?", "", "layer_name__x", "errors", "status", "layer_name"]
 )
 def test_q05_it_sorts_by_its_own_columns_only(get, query_of, value):
     runs = [LayerRunFactory(ago=timedelta(hours=hours)) for hours in (1, 2, 3)]
@@ -297,7 +295,7 @@ def test_q05_it_sorts_by_its_own_columns_only(get, query_of, value):
 
 def test_q06_it_takes_one_sort_key_however_many_are_given(get):
     many(21)
-    answer = get("?" + urlencode([("sort", sort) for sort in SORTS * 60]))
+    answer = get("?" + urlencode([("sort", sort) for sort in SORTS * 30]))
     assert max(map(len, answer.links)) < 200
 
 
@@ -307,7 +305,6 @@ def test_q06_it_takes_one_sort_key_however_many_are_given(get):
         ("0", 1),
         ("-1", 1),
         ("abc", 1),
-        ("%00", 1),
         ("1.5", 1),
         ("4", 3),
         ("999999", 3),
@@ -343,28 +340,28 @@ def test_q17_it_refuses_more_parameters_than_a_form_has(staff_client):
     assert staff_client.get(reverse("layer_runs:list") + "?" + "a=1&" * 1100).status_code == 400
 
 
-def test_q15_it_survives_bytes_that_are_no_text(get):
+def test_q15_it_refuses_what_is_no_text_in_any_parameter(get):
     LayerRunFactory()
-    for value in ("%ff%fe", "%ed%a0%80", "%F0%9F"):
-        for name in ("layer_name", "status", "q", "since", "model_name", "source", "page", "sort"):
-            get(f"?{name}={value}")
+    for value in ("%00", "a%00b", "%ff%fe", "%ed%a0%80", "%F0%9F"):
+        for name in ("layer_name", "status", "q", "since", "model_name", "source", "page", "per_page", "sort", "evil"):
+            assert "NUL" in get(f"?{name}={value}", status=400).source
 
 
 def test_it_answers_hundreds_of_values_of_a_filter_with_a_page_of_a_bounded_size(get):
     runs = many(20)
-    answer = get("?" + urlencode([("layer_name", f"layer-{n}") for n in range(900)]))
+    answer = get("?" + urlencode([("layer_name", f"layer-{n}") for n in range(350)]))
     assert len(answer.source) < 1_000_000
     assert "No more than 50 values" in answer.alerts["layer_name"]
     assert answer.total == str(len(runs))
-    fifty = get("?" + urlencode([("layer_name", runs[0].layer_name), *(("layer_name", f"{n:200}") for n in range(49))]))
+    fifty = get("?" + urlencode([("layer_name", runs[0].layer_name), *(("layer_name", f"{n:20}") for n in range(49))]))
     assert fifty.alerts == {}
     assert fifty.total == str(len(runs))
-    assert len(fifty.source) < 2_500_000
+    assert len(fifty.source) < 500_000
 
 
 def test_it_leaves_out_a_value_longer_than_any_there_is(get):
     run = LayerRunFactory()
-    answer = get(f"?layer_name={'x' * 201}&model_name={'x' * 90_000}")
+    answer = get(f"?layer_name={'x' * 201}&model_name={'x' * 7_000}")
     assert set(answer.alerts) == {"layer_name", "model_name"}
     assert answer.run_ids == [run.pk]
     assert len(answer.source) < 200_000
@@ -785,9 +782,8 @@ def test_its_hooks_and_addresses_are_plain_numbers_whatever_the_language(get, se
     assert answer.stats["insights"] == "1001000"
     assert answer.stats["tokens"] == "2002000000"
     assert Decimal(answer.stats["cost"]) == Decimal("1501.5")
-    assert answer.link("Zurück" if not answer.all("a[@rel='prev']") else answer.text("a[@rel='prev']")).endswith(
-        "page=50"
-    )
+    back = answer.one("a[@rel='prev']").get("href")
+    assert back.endswith(f"page=50&before={answer.run_ids[0]}")
 
 
 def test_the_link_of_a_row_is_the_address_of_its_run(get):

@@ -55,7 +55,7 @@ def test_new_are_those_beyond_the_ones_that_were_seen(news, after, new):
 
 
 @pytest.mark.parametrize(
-    "after", ["", "-1", "abc", "1.0", "1e3", "%00", "٣", "²", "+1", "%201", "<script>", "0x1", "9" * 5_000]
+    "after", ["", "-1", "abc", "1.0", "1e3", "٣", "²", "+1", "%201", "<script>", "0x1", "9" * 5_000]
 )
 def test_q01_a_number_that_is_none_finds_nothing_new(news, after):
     LayerRunFactory.create_batch(3)
@@ -127,7 +127,8 @@ def test_nothing_asks_where_live_is_off(get):
 def test_live_is_remembered_in_the_address_and_the_links(get, query_of):
     LayerRunFactory.create_batch(25)
     answer = get("?live=1&status=success")
-    assert query_of(answer.link("Next")) == {"status": ["success"], "live": ["1"], "page": ["2"]}
+    following = query_of(answer.link("Next"))
+    assert following == {"status": ["success"], "live": ["1"], "page": ["2"], "after": [answer.run_ids[-1]]}
     if get.is_page:
         assert answer.one("input[@name='live']").get("checked") is not None
         assert query_of(answer.link("Layers")) == {"status": ["success"], "live": ["1"]}
@@ -141,7 +142,7 @@ def test_a_bad_filter_is_left_out(news):
 
 def test_the_new_runs_are_a_link_to_the_page_that_asked_from_its_beginning(staff_client, dom, query_of):
     LayerRunFactory.create_batch(2)
-    here = "http://testserver/layer-runs/?status=success&sort=cost&page=3&live=1"
+    here = "http://testserver/layer-runs/?status=success&sort=cost&page=3&after=x&before=y&live=1"
     answer = dom(staff_client.get(reverse("layer_runs:live") + "?after=0", headers=HTMX | {"HX-Current-URL": here}))
     (link,) = answer.all("a")
     assert link.get("href") == link.get("hx-get")

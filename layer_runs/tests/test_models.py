@@ -549,7 +549,7 @@ def test_saving_twice_doubles_nothing() -> None:
 
 
 @pytest.mark.parametrize("errors", [{"error": "x"}, "boom", 7, [None], [[]], [{}], {}])
-def test_d8_errors_of_any_shape_are_indexed(errors: Any) -> None:
+def test_d08_errors_of_any_shape_are_indexed(errors: Any) -> None:
     assert len(lines(created(errors=errors))) == 1
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import timedelta
 from urllib.parse import parse_qs, quote, urlencode, urlsplit
 
@@ -260,8 +261,11 @@ def test_q15_a_value_that_is_not_there_is_a_question_too(runs, name):
         assert selection(here.link().partition("?")[2]).parameters() == here.parameters()
 
 
-def test_q15_a_page_survives_all_of_them_at_once(runs, get):
-    answer = get("?" + "&".join(f"{name}={value}" for name in VALUES for value in ODD))
+@pytest.mark.parametrize("names", [VALUES[:4], VALUES[4:]], ids=" ".join)
+def test_q15_a_page_survives_all_of_them_at_once(runs, get, names):
+    # But for what is no text, which is refused altogether: see test_guard.py.
+    texts = [value for value in ODD if not set(re.findall("%..", value)) & {"%00", "%ff", "%ed"} and len(value) < 200]
+    answer = get("?" + "&".join(f"{name}={value}" for name in names for value in texts))
     assert (answer.alerts, answer.run_ids, answer.live_parts) == ({}, [], [])
 
 

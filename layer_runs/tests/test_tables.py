@@ -101,7 +101,7 @@ def test_the_layer_is_a_link_before_it_is_a_request(run):
 
 
 def test_a_run_without_a_name_can_be_opened_all_the_same(run):
-    assert "(no name)</a>" in dressed("layer_name", run(layer_name=""))
+    assert ">(no name)<" in dressed("layer_name", run(layer_name=""))
 
 
 @pytest.mark.parametrize("status", [*Status.values, "exploded", "", "<b>"])

@@ -168,7 +168,7 @@ def test_q11_a_moment_outside_the_calendar_is_the_nearest_one_inside(text: str, 
     ],
 )
 @pytest.mark.parametrize("parse", [parse_since, parse_until])
-def test_q9_what_is_no_date_is_refused_and_never_guessed(parse, text: str) -> None:
+def test_q09_what_is_no_date_is_refused_and_never_guessed(parse, text: str) -> None:
     with pytest.raises(ValueError):
         parse(text, NEW_YORK)
 

@@ -1,7 +1,10 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 import tempfile
+import time
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -100,7 +103,7 @@ def test_it_reads_unknown_models_as_empty_text(database):
 
 
 @pytest.mark.parametrize("text", ["2026-11-01T10:00:00Z", "2026-11-01 11:00:00+01:00", "2026-11-01 10:00:00"])
-def test_it_reads_a_time_without_a_zone_as_utc_and_heeds_one_that_has_it(database, text):
+def test_i15_it_reads_a_time_without_a_zone_as_utc_and_heeds_one_that_has_it(database, text):
     database.run(started_at=text)
 
     assert values(database)["started_at"] == datetime(2026, 11, 1, 10, 0, tzinfo=UTC)
@@ -274,7 +277,7 @@ def test_d18_money_is_exact_to_the_nano_dollar(database):
         (b'["a blob"]', ["a blob"]),
     ],
 )
-def test_d8_it_keeps_errors_of_any_shape(database, text, errors):
+def test_d08_it_keeps_errors_of_any_shape(database, text, errors):
     database.run(errors=text)
 
     run = read_one(database)
@@ -308,7 +311,7 @@ def test_it_cuts_errors_that_are_nested_too_deeply(database):
     ("text", "errors"),
     [(r'["\udcff"]', ["\ufffd"]), (r'["a\u0000b"]', ["a\ufffdb"]), ("[NaN]", ["nan"]), ("9e999", "inf")],
 )
-def test_d9_d10_it_replaces_what_no_database_can_hold_in_errors(database, text, errors):
+def test_d09_d10_it_replaces_what_no_database_can_hold_in_errors(database, text, errors):
     database.run(errors=text)
 
     run = values(database)
@@ -583,6 +586,70 @@ def test_i26_it_holds_no_transaction_between_batches(tmp_path, monkeypatch):
         for _ in opened.batches("", NOW):
             ((busy, *_),) = database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
             assert busy == 0
+
+
+def test_i26_no_transaction_is_long(tmp_path):
+    database = ZosTestDatabase(tmp_path / "zos.db", wal=True)
+    database.runs(2_000, calls=8)
+    begun, longest = [], 0.0
+
+    def look(sql: str) -> None:
+        nonlocal longest
+        if sql == "BEGIN":
+            begun.append(time.process_time())
+        elif sql == "ROLLBACK":
+            # Of its own work: a busy machine may keep it waiting.
+            longest = max(longest, time.process_time() - begun[-1])
+
+    with zos.ZosDatabase(str(database)) as opened:
+        opened._connection.set_trace_callback(look)
+        for batch in opened.batches("", NOW):
+            assert len(batch) <= 1_000
+
+    assert len(begun) == 5
+    assert longest < 0.5
+
+
+def wal_after_writing(database: ZosTestDatabase, reading: Iterator[object]) -> int:
+    """Write while something reads, and return how large the log became that SQLite empties by itself."""
+    database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    database.execute("PRAGMA wal_autocheckpoint = 20")
+    wal, largest = Path(f"{database}-wal"), 0
+    for number in range(40):
+        next(reading, None)
+        database.execute("UPDATE layer_runs SET insights_created = ?", number)
+        largest = max(largest, wal.stat().st_size)
+    return largest
+
+
+def test_i26_the_log_of_the_source_does_not_grow_while_it_is_read(tmp_path, monkeypatch):
+    monkeypatch.setattr(zos, "BATCH", 10)
+    database = ZosTestDatabase(tmp_path / "zos.db", wal=True)
+    database.runs(400, calls=1)
+    alone = wal_after_writing(database, iter(()))
+
+    with zos.ZosDatabase(str(database)) as opened:
+        batches = opened.batches("", NOW)
+        read = wal_after_writing(database, batches)
+        assert list(batches) == []
+
+    assert read <= 2 * alone
+
+
+def test_i26_it_never_writes_to_the_source(tmp_path):
+    database = ZosTestDatabase(tmp_path / "zos.db", wal=True)
+    database.runs(10, calls=2)
+    before = list(database.connection.iterdump()), database.execute("PRAGMA schema_version")
+    wal = Path(f"{database}-wal").read_bytes()
+
+    with zos.ZosDatabase(str(database)) as opened:
+        assert len([run for batch in opened.batches("", NOW) for run in batch]) == 10
+        for sql in ("DELETE FROM layer_runs", "CREATE TABLE more (id)", "PRAGMA user_version = 7"):
+            with pytest.raises(sqlite3.OperationalError, match="readonly"):
+                opened._connection.execute(sql)
+
+    assert (list(database.connection.iterdump()), database.execute("PRAGMA schema_version")) == before
+    assert Path(f"{database}-wal").read_bytes() == wal
 
 
 def test_i26_it_leaves_the_file_as_it_was(database):

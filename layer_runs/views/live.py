@@ -8,7 +8,9 @@ from urllib.parse import urlsplit
 from django.http import HttpRequest, HttpResponse, HttpResponseBase, QueryDict
 
 from .. import formatting
+from ..access import asked_from
 from ..pages import PageView
+from ..tables import CURSORS
 
 
 class LiveView(PageView):
@@ -27,9 +29,10 @@ class LiveView(PageView):
 
     def page_url(self) -> str:
         """Return the page that asks, from its beginning: that is where new runs are."""
-        asking = urlsplit((self.request.htmx and self.request.htmx.current_url_abs_path) or "")
+        asking = urlsplit(asked_from(self.request))
         query = QueryDict(asking.query, mutable=True)
-        query.pop("page", None)
+        for name in ("page", *CURSORS):
+            query.pop(name, None)
         return f"{asking.path}?{query.urlencode()}"
 
     def to_login(self, request: HttpRequest) -> HttpResponseBase:

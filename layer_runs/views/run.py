@@ -5,26 +5,25 @@ from __future__ import annotations
 from typing import Any
 from urllib.parse import urlencode
 
-from django.core.serializers.json import DjangoJSONEncoder
-from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBadRequest, HttpResponseBase, JsonResponse
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBadRequest, HttpResponseBase
 from django.shortcuts import get_object_or_404
 from django.urls import reverse
 from django.utils.functional import cached_property
 from django.utils.translation import gettext as _
 
-from .. import export, formatting
+from .. import formatting
 from ..access import admin_link
 from ..filters import LayerRunFilterSet
 from ..lenses import run as run_lens
 from ..models import LayerRun
-from ..pages import MonitorView, PageView
-from ..tables import LayerRunTable, RunPaginator
+from ..pages import PageView
+from ..tables import CURSORS, LayerRunTable, RunPaginator
 
 
 class PageOfRuns(PageView):
     """A page about runs of a list. Its links carry the list it was opened from: selection, sort and page."""
 
-    carries: tuple[str, ...] = ("sort", "per_page", "page", "live")
+    carries: tuple[str, ...] = ("sort", "per_page", "page", *CURSORS, "live")
 
     @cached_property
     def selection(self) -> LayerRunFilterSet:
@@ -49,7 +48,8 @@ class RunPage(PageOfRuns):
 
     @cached_property
     def run(self) -> LayerRun:
-        return get_object_or_404(LayerRun, pk=self.kwargs["pk"])
+        # Its errors can be 30 MB: a page of them is read from their lines.
+        return get_object_or_404(LayerRun.objects.defer("errors"), pk=self.kwargs["pk"])
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
         errors_url = self.selection.link(reverse("layer_runs:run_errors", args=[self.run.pk]), page=None)
@@ -94,7 +94,7 @@ class RunErrorsView(RunPage):
     """A run's errors page by page; `?position=3` is the whole text of one of them."""
 
     needs_details = True
-    carries = ("sort", "per_page", "live")  # `page` is one of the errors here
+    carries = ("sort", "per_page", *CURSORS, "live")  # `page` is one of the errors here
     template_name = "layer_runs/errors_of_run.html"
     fragment_template_name = "layer_runs/_errors.html"
     fragment_id = "run-errors"
@@ -105,7 +105,9 @@ class RunErrorsView(RunPage):
             return super().get(request, *args, **kwargs)
         if not (position.isascii() and position.isdigit() and len(position) < 10):
             return HttpResponseBadRequest(_("A position is a whole number."), content_type="text/plain")
-        for error in self.run.read_errors(int(position), int(position) + 1):
+        # Counted before they are read: all of them, to find one.
+        some = int(position) < self.run.error_count
+        for error in self.run.read_errors(int(position), int(position) + 1) if some else ():
             # Plain text: whatever a model or a stranger wrote, no browser runs it.
             return HttpResponse(error.message, content_type="text/plain; charset=utf-8")
         raise Http404(_("This run has no error at that position."))
@@ -115,16 +117,3 @@ class RunErrorsView(RunPage):
         pages = RunPaginator(range(count), run_lens.ERRORS_PER_PAGE, count=count)
         page = pages.nearest(self.request.GET.get("page", "1"))
         return super().get_context_data(errors=run_lens.error_page(self.run, page), **kwargs)
-
-
-class RawView(MonitorView):
-    """The row as it is kept, with its calls, as a download."""
-
-    needs_details = True
-
-    def get(self, request: HttpRequest, pk: str) -> HttpResponseBase:
-        run = get_object_or_404(LayerRun, pk=pk)
-        row = export.row(run) | {"calls": [export.row(call) for call in run.calls.order_by("created_at", "id")]}
-        response = JsonResponse(row, encoder=DjangoJSONEncoder, json_dumps_params={"indent": 2, "ensure_ascii": False})
-        response["Content-Disposition"] = f'attachment; filename="layer-run-{pk.replace(":", "-")}.json"'
-        return response

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from functools import cached_property
 from typing import Any
 
+from django.utils.functional import cached_property
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
@@ -13,7 +13,7 @@ from ..access import admin_link
 from ..columns import Look
 from ..lenses import timeline
 from ..models import LayerRun
-from ..tables import PAGE_SIZES, LayerRunTable, RunPaginator, page_size
+from ..tables import CURSORS, PAGE_SIZES, LayerRunTable, page_size
 from .selection import SelectionPage
 
 
@@ -37,25 +37,23 @@ class RunListView(SelectionPage):
             self.selection.carried["per_page"] = str(per_page)
         context = super().get_context_data(table=table, **kwargs)
 
-        wanted = self.request.GET.get("page") or "1"
-        total = context["totals"]["total"]
-        table.paginator = RunPaginator(table.rows, per_page, count=total)
-        table.page = page = table.paginator.page(table.paginator.nearest(wanted))
-        self.here = {"page": str(page.number)} if page.number > 1 else {}
+        given, total = self.request.GET, context["totals"]["total"]
+        page = table.turn_to(given, total)
+        self.here = page.here
         context |= {
             "admin_url": self.admin_url(),
             "headers": list(table.headers(self.selection.link)),
-            "page": page,
-            "previous_url": self.selection.link(page=page.previous_page_number()) if page.has_previous() else "",
-            "next_url": self.selection.link(page=page.next_page_number()) if page.has_next() else "",
+            "previous_url": self.selection.link(**page.previous) if page.previous else "",
+            "next_url": self.selection.link(**page.next) if page.next else "",
         }
-        here = formatting.count(page.start_index()), formatting.count(page.end_index()), formatting.count(total)
+        here = tuple(formatting.count(number) for number in (page.start + bool(page.runs), page.end, page.total))
         context["page_text"] = _("%s–%s of %s") % here + (f", {_('newest first')}" if table.is_newest_first else "")
-        if wanted != str(page.number):
+        wanted = given.get("page") or "1"
+        if wanted != str(page.number) and not any(given.get(name) for name in CURSORS):
             context["page_notice"] = _("There is no page “%(wanted).20s”; this is page %(number)s of %(pages)s.") % {
                 "wanted": wanted,
                 "number": page.number,
-                "pages": page.paginator.num_pages,
+                "pages": page.pages,
             }
         if total:
             context["timeline"] = timeline.drawn(self.selection, self.buckets, self.look.zone)

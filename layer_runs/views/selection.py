@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from functools import cached_property, partial
+from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
 
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.urls import reverse
+from django.utils.functional import cached_property
 from django.utils.translation import gettext_lazy as _
 
 from .. import buckets, formatting
+from ..access import asked_from
 from ..filters import LayerRunFilterSet
 from ..lenses import runs as runs_lens
 from ..menus import menu_names, menus, more
@@ -119,9 +121,8 @@ class SelectionPage(PageView):
 
     def render_to_response(self, context: dict[str, Any], **kwargs: Any) -> HttpResponse:
         response = super().render_to_response(context, **kwargs)
-        htmx = self.request.htmx
         # Not where a dashboard of the host's own asks for the fragment: that page keeps its address.
-        if htmx and urlsplit(htmx.current_url_abs_path or self.request.path).path == self.request.path:
+        if self.request.htmx and urlsplit(asked_from(self.request) or self.request.path).path == self.request.path:
             # The address bar says what the server understood: no blanks, no defaults, no mistakes.
             response["HX-Push-Url"] = self.selection.link(**self.here)
         return response

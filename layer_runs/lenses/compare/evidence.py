@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
 
-from django.db.models import Count, F, Min, Q, Sum
+from django.db.models import Count, F, Min, Q
 
 from ... import formatting
+from ...expressions import added_up
 from ...fields import clean_text
 from ...models import ErrorLine, LayerRun, RunUsage
 from .fields import usd
@@ -170,7 +171,7 @@ def calls(before: LayerRun, after: LayerRun) -> dict[str, Any]:
     used: dict[tuple[str, str], Usage] = {}
     total = Usage("", "", dict(NONE_USED), dict(NONE_USED))
     rows = RunUsage.objects.filter(run__in={before.pk, after.pk})
-    for row in rows.per("run", "model_name", "call_type", **{name: Sum(column) for name, column in SUMS.items()}):
+    for row in rows.per("run", "model_name", "call_type", **{name: added_up(column) for name, column in SUMS.items()}):
         key = row["model_name"], row["call_type"]
         usage = used.setdefault(key, Usage(*key, dict(NONE_USED), dict(NONE_USED)))
         # PostgreSQL adds bigints up to a numeric.

@@ -7,12 +7,13 @@ from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
-from functools import cached_property
 from typing import Any, NamedTuple, TypeVar
 
 from django.db.models import Count, Exists, OuterRef, Q, Sum
+from django.utils.functional import cached_property
 
 from ...buckets import Bucket
+from ...expressions import SumOfUsd
 from ...models import RunUsage, Status
 from ...querysets import LayerRunQuerySet
 
@@ -189,7 +190,7 @@ def _ran(runs: LayerRunQuerySet, buckets: Sequence[Bucket]) -> dict[tuple[int, s
         failed=Sum("targets_skipped"),
         insights=Sum("insights_created"),
         unpriced_runs=Count("pk", filter=Q(unpriced_tokens__gt=0)),
-        wasted=Sum("estimated_cost_usd", filter=Q(status__in=WHOLLY_WASTED)),
+        wasted=SumOfUsd("estimated_cost_usd", filter=Q(status__in=WHOLLY_WASTED)),
         **_SUMS,
     )
     return {
@@ -223,7 +224,7 @@ def _beyond(
 def _wasted_calls(runs: LayerRunQuerySet) -> dict[str, Decimal]:
     """Return by layer what the calls of failed targets cost, in runs that are not wasted altogether."""
     usage = runs.usage().filter(wasted_usd__gt=0).exclude(run__status__in=WHOLLY_WASTED)
-    return {row["layer_name"]: row["wasted"] for row in usage.per("layer_name", wasted=Sum("wasted_usd"))}
+    return {row["layer_name"]: row["wasted"] for row in usage.per("layer_name", wasted=SumOfUsd("wasted_usd"))}
 
 
 # What calls are added up by, after their bucket.
@@ -232,7 +233,7 @@ _SUMS: dict[str, Any] = {
     "tokens_in": Sum("tokens_input"),
     "tokens_out": Sum("tokens_output"),
     "tokens": Sum("tokens_total"),
-    "cost": Sum("estimated_cost_usd"),
+    "cost": SumOfUsd("estimated_cost_usd"),
     "unpriced": Sum("unpriced_tokens"),
 }
 

@@ -21,7 +21,7 @@
         control.value = given.get(control.name) ?? "";
       }
     }
-    given.delete("page");
+    for (const name of ["page", "after", "before"]) given.delete(name);
     for (const link of document.querySelectorAll("a[data-selection-link]")) {
       link.search = given.toString();
     }
@@ -134,10 +134,16 @@
     alert.focus();
   }
   document.addEventListener("htmx:responseError", (event) => {
-    const status = event.detail.xhr.status;
+    const { status, responseText } = event.detail.xhr;
     if (status === 401) return; // on its way to the login page
-    say(status === 403 ? "You are not allowed to see this." :
+    // A refusal in plain words is meant for the reader. A page of HTML is not.
+    const words = /^text\/plain/.test(event.detail.xhr.getResponseHeader("Content-Type")) && responseText.length < 500
+      ? responseText.trim() : "";
+    const isReading = event.detail.requestConfig.verb === "get";
+    say(status === 403 && !isReading ? "Your session has changed, and this was not done. Reload the page and do it again." :
+        status === 403 ? "You are not allowed to see this." :
         status === 404 ? "That is no longer here. Reload the page." :
+        words ? `${words} What you see is from before.` :
         `The server could not answer (${status}). What you see is from before; try again or reload the page.`);
   });
   document.addEventListener("htmx:sendError", () => say("The server could not be reached. What you see is from before."));

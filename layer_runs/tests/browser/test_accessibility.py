@@ -13,11 +13,9 @@ pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True), pyte
 
 LIST = "/layer-runs/"
 LAYERS, ERRORS, COSTS, COMPARE = f"{LIST}layers/", f"{LIST}errors/", f"{LIST}costs/", f"{LIST}compare/"
-each_look = [
-    pytest.mark.parametrize("theme", ["light", "dark"]),
-    pytest.mark.parametrize("width", [390, 1280]),
-]
-# The pages that share most of their rules with others: each theme once, each width once.
+each_theme = pytest.mark.parametrize("theme", ["light", "dark"])
+each_width = pytest.mark.parametrize("width", [390, 1280])
+# All but the list share most of their rules with it: each theme once, each width once.
 two_looks = pytest.mark.parametrize(("theme", "width"), [("light", 1280), ("dark", 390)])
 
 
@@ -92,18 +90,13 @@ def too_wide(page) -> list[str]:
     return found
 
 
-def look(test):
-    for mark in each_look:
-        test = mark(test)
-    return test
-
-
-@look
+@each_theme
+@each_width
 def test_axe_finds_nothing_on_the_list(faults, run, theme, width):
     assert faults(LIST) == []
 
 
-@look
+@two_looks
 def test_axe_finds_nothing_on_a_filtered_list_with_its_menus_open(faults, run, theme, width):
     def open_menu(page):
         page.locator("summary", has_text="Status").click()
@@ -112,7 +105,7 @@ def test_axe_finds_nothing_on_a_filtered_list_with_its_menus_open(faults, run, t
     assert faults(f"{LIST}{query}", open_menu) == []
 
 
-@look
+@two_looks
 def test_axe_finds_nothing_on_an_open_drawer(faults, run, theme, width):
     def open_drawer(page):
         page.locator(f"tr[data-run-id='{run.pk}'] a").first.click()
@@ -121,32 +114,32 @@ def test_axe_finds_nothing_on_an_open_drawer(faults, run, theme, width):
     assert faults(f"{LIST}?period=30d", open_drawer) == []
 
 
-@look
+@two_looks
 def test_axe_finds_nothing_on_the_page_of_a_run(faults, run, theme, width):
     assert faults(f"{LIST}{run.pk}/") == []
 
 
-@look
+@two_looks
 def test_axe_finds_nothing_on_the_errors_of_a_run(faults, run, theme, width):
     assert faults(f"{LIST}{run.pk}/errors/?page=2") == []
 
 
-@look
+@two_looks
 def test_axe_finds_nothing_where_there_are_no_runs_yet(faults, theme, width, transactional_db):
     assert faults(LIST) == []
 
 
-@look
+@two_looks
 def test_axe_finds_nothing_where_no_runs_match(faults, run, theme, width):
     assert faults(f"{LIST}?layer_name=nobody&status=failed") == []
 
 
-@look
+@two_looks
 def test_axe_finds_nothing_on_the_totals(faults, run, theme, width):
     assert faults(f"{LIST}stats/") == []
 
 
-@look
+@two_looks
 def test_axe_finds_nothing_where_a_request_failed(faults, run, theme, width, staff_page):
     def fail(page):
         page.evaluate("document.dispatchEvent(new CustomEvent('htmx:sendError'))")

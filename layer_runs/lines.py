@@ -1,0 +1,28 @@
+"""One event, one line: text of strangers on its way to a log or a terminal. Pure Python."""
+
+from __future__ import annotations
+
+import re
+
+# Controls but for line ends and tabs, marks that turn the direction of writing, and spaces without a width.
+_UNSEEN = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u200b\u202a-\u202e\u2060\u2066-\u2069\ufeff]")
+
+
+def one_line(text: str) -> str:
+    """Return a text on one line, with nothing in it that a terminal or a reader of logs would obey.
+
+    Line ends, escape sequences, marks that turn the direction of writing: each is shown as Python spells it.
+    """
+    if text.isprintable():
+        return text
+    return "".join(
+        letter if letter.isprintable() else letter.encode("unicode_escape").decode("ascii") for letter in text
+    )
+
+
+def visible(text: str) -> str:
+    """Return a text for a page, with what would hide in it or turn it around as Python spells it.
+
+    Emoji keep the joiners they are made of, and right-to-left scripts their marks.
+    """
+    return text if text.isprintable() else _UNSEEN.sub(lambda found: one_line(found[0]), text)
