@@ -6,7 +6,7 @@ import json
 import os
 import socket
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from decimal import Decimal
@@ -18,7 +18,8 @@ from django.db.models import DateTimeField, JSONField, Model
 from django.utils import timezone
 
 from .fields import UsdField
-from .models import ErrorLine, ImportLock, LayerRun, LlmCall, RunUsage
+from .models import ErrorLine, ImportLock, LayerRun, LlmCall, PruneMark, RemovedRun, RunUsage
+from .retention import FAILURES
 from .sources.zos_rows import CALL_FIELDS, ZosRun
 
 STALE_AFTER = timedelta(minutes=10)
@@ -36,11 +37,16 @@ class Difference:
 
     new: list[ZosRun] = field(default_factory=list)
     updated: list[ZosRun] = field(default_factory=list)
+    # Not stored, and deleted or pruned here on purpose.
+    left_out: list[ZosRun] = field(default_factory=list)
     unchanged: int = 0
 
 
-def compare(runs: Sequence[ZosRun]) -> Difference:
-    """Tell new runs from changed and equal ones, by every column of theirs and of their calls."""
+def compare(runs: Sequence[ZosRun], *, bring_back: bool = False) -> Difference:
+    """Tell new runs from changed and equal ones, by every column of theirs and of their calls.
+
+    With `bring_back`, what was deleted or pruned here is as new as what was never here.
+    """
     # Where it will be written: a replica may not have seen the last import yet.
     using = router.db_for_write(LayerRun)
     rows = LayerRun.objects.using(using).filter(pk__in=[run.id for run in runs]).values_list("pk", *RUN_FIELDS)
@@ -57,14 +63,43 @@ def compare(runs: Sequence[ZosRun]) -> Difference:
             difference.unchanged += 1
         else:
             difference.updated.append(run)
+    if difference.new and not bring_back:
+        # After what is stored was read: whoever deletes a run leaves word of it in the same transaction.
+        _leave_out(difference, "new", _unwanted(difference.new, using))
     return difference
 
 
+def _unwanted(runs: Sequence[ZosRun], using: str) -> set[str]:
+    """Return the ids of those of these runs that were deleted here, or that a mark says were pruned."""
+    ids = [run.id for run in runs]
+    removed = set(RemovedRun.objects.using(using).filter(pk__in=ids).values_list("pk", flat=True))
+    marks = PruneMark.objects.using(using).in_bulk({run.values["source"] for run in runs})
+    for run in runs:
+        mark = marks.get(run.values["source"])
+        if mark and mark.covers(run.values, failure=run.values["status"] in FAILURES):
+            removed.add(run.id)
+    return removed
+
+
+def _leave_out(difference: Difference, name: str, ids: Collection[str]) -> None:
+    """Take these runs out of the `new` or the `updated` ones."""
+    if ids:
+        runs = getattr(difference, name)
+        difference.left_out += [run for run in runs if run.id in ids]
+        setattr(difference, name, [run for run in runs if run.id not in ids])
+
+
 def write(difference: Difference) -> None:
-    """Make the stored runs, their calls and what follows from both equal to what was read, or nothing at all."""
-    runs = difference.new + difference.updated
+    """Make the stored runs, their calls and what follows from both equal to what was read, or nothing at all.
+
+    What was deleted since the comparison is taken out of `updated`.
+    """
     using = router.db_for_write(LayerRun)
     with transaction.atomic(using=using):
+        if changed := {run.id for run in difference.updated}:
+            stored = LayerRun.objects.using(using).select_for_update(no_key=True).filter(pk__in=changed)
+            _leave_out(difference, "updated", changed - set(stored.order_by("pk").values_list("pk", flat=True)))
+        runs = difference.new + difference.updated
         _upsert(LayerRun, RUN_FIELDS, [[run.values[name] for name in RUN_FIELDS] for run in runs], using)
         indexed = [run for run in difference.new if run.values["errors"] != []] + difference.updated
         ErrorLine.objects.using(using).rewrite(

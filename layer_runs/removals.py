@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from datetime import datetime
 from typing import Any
 
 from django.db import models
@@ -18,6 +19,16 @@ class RemovedRunQuerySet(models.QuerySet["RemovedRun"]):
         """Keep the ids of runs that are about to be deleted."""
         removed = (RemovedRun(id=run.pk, source=run.source, started_at=run.started_at) for run in runs)
         self.bulk_create(removed, batch_size=BATCH, ignore_conflicts=True)
+
+    def drop_covered(self) -> int:
+        """Forget the ids that a mark keeps away as well, and return how many those were."""
+        dropped = 0
+        for mark in PruneMark.objects.using(self.db):
+            # How it ended is not kept here: only what is too old even for a failure is covered for sure.
+            covered = self.filter(source=mark.source, started_at__lt=mark.failures_before).order_by("started_at")
+            while ids := list(covered.values_list("pk", flat=True)[:BATCH]):
+                dropped += self.filter(pk__in=ids).delete()[0]
+        return dropped
 
 
 class RemovedRun(models.Model):
@@ -38,12 +49,24 @@ class RemovedRun(models.Model):
         return self.id
 
 
+class PruneMarkQuerySet(models.QuerySet["PruneMark"]):
+    def move(self, source: str, *, before: datetime, failures_before: datetime) -> None:
+        """Move the mark of a source forwards. It never goes back: what was pruned stays pruned."""
+        edges = {"before": before, "failures_before": failures_before}
+        _mark, is_new = self.get_or_create(source=source, defaults=edges)
+        if not is_new:
+            for name, edge in edges.items():
+                self.filter(source=source, **{f"{name}__lt": edge}).update(**{name: edge})
+
+
 class PruneMark(models.Model):
     """How far back the runs of a source were pruned: what is older and not stored is not imported any more."""
 
     source = CleanTextField(primary_key=True, max_length=30)
     before = models.DateTimeField(help_text=_("Runs that started earlier were pruned, except failures."))
     failures_before = models.DateTimeField(help_text=_("Failures that started earlier were pruned, too."))
+
+    objects = PruneMarkQuerySet.as_manager()
 
     class Meta:
         default_permissions = ()

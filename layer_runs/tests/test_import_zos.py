@@ -13,23 +13,26 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
-from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from decimal import Decimal
 from itertools import product
 from pathlib import Path
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 import pytest
 from django.core.management import CommandError, call_command
-from django.db import connection, models
+from django.db import OperationalError, models
 from django.db.models import Sum
 from django.utils import timezone
 
 from layer_runs import importing
+from layer_runs.audit import process_owner
 from layer_runs.management.commands import import_zos
-from layer_runs.models import ErrorLine, ImportLock, LayerRun, LlmCall, RunUsage
+from layer_runs.management.stopping import Stopping
+from layer_runs.models import AuditEvent, ErrorLine, ImportLock, LayerRun, LlmCall, PruneMark, RemovedRun, RunUsage
 from layer_runs.sources import zos
+from layer_runs.tests.factories import LayerRunFactory
+from layer_runs.tests.outside import OutsideWorld, go
 from layer_runs.tests.zos_database import LAX_SCHEMA, ZosTestDatabase, invalid_utf8
 
 ERRORS = [{"topic": "server:1:user:7", "error": "Request timed out", "node": "reflect"}]
@@ -188,11 +191,12 @@ def test_it_reads_an_unchanged_database_without_writing(database, django_assert_
     database.runs(20, calls=3)
     run_import(database)
 
-    with django_assert_num_queries(7) as queries:
+    with django_assert_num_queries(9) as queries:
         run_import(database)
 
     written = [query["sql"] for query in queries if query["sql"].startswith(("INSERT", "UPDATE", "DELETE"))]
-    assert all("importlock" in sql for sql in written)
+    # Who imports what, and that it ended.
+    assert all("importlock" in sql or "auditevent" in sql for sql in written)
 
 
 @pytest.mark.django_db
@@ -306,6 +310,57 @@ def test_i28_it_keeps_a_run_that_the_source_deleted(database):
 
 
 @pytest.mark.django_db
+def test_i28_it_lists_what_the_source_deleted(database):
+    kept, unreadable, odd = database.run(), database.run(), database.run("a/b")
+    gone = [database.run(started_at=f"2026-11-01 10:0{n}:00") for n in (2, 1)]
+    LayerRunFactory(id="of-another", source="rome")
+    failing_import(database)
+    database.execute("DELETE FROM layer_runs WHERE id IN (?, ?)", *gone)
+    # It cannot be imported any more, but it is there.
+    database.change(unreadable, started_at="not a date")
+
+    code, said, _ = failing_import(database, report_missing=True)
+
+    assert said.endswith(f"2 runs stored from this source and no longer in it.\n  {gone[1]}\n  {gone[0]}\n")
+    assert (code, LayerRun.objects.filter(pk__in=[kept, *gone]).count()) == (1, 3)
+    assert LayerRun.objects.filter(notes__original_id=odd).exists()
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("dry_run", [False, True])
+def test_i28_it_lists_the_missing_runs_of_its_own_source_only(database, dry_run):
+    for source in ("paris", "rome"):
+        database.execute("DELETE FROM layer_runs")
+        database.run(f"of-{source}")
+        run_import(database, source=source)
+    database.execute("DELETE FROM layer_runs")
+
+    said = run_import(database, source="paris", report_missing=True, dry_run=dry_run)
+
+    assert said.endswith("1 run stored from this source and no longer in it.\n  paris:of-paris\n")
+
+
+@pytest.mark.django_db
+def test_i28_it_says_so_where_nothing_is_missing(database):
+    database.run()
+
+    assert run_import(database, report_missing=True).endswith("0 runs stored from this source and no longer in it.\n")
+
+
+@pytest.mark.django_db
+def test_i28_what_was_not_read_to_its_end_is_not_said_to_miss_anything(database, monkeypatch):
+    database.runs(20)
+    run_import(database)
+    database.change("run00001", insights_created=3)
+    monkeypatch.setattr(zos, "BATCH", 5)
+    monkeypatch.setattr(import_zos, "write", signalling(signal.SIGTERM))
+
+    _, said, _ = failing_import(database, report_missing=True)
+
+    assert said.endswith("What its source has no more cannot be said: it was not read to its end.\n")
+
+
+@pytest.mark.django_db
 def test_i29_it_stores_what_the_run_claimed_beside_what_its_calls_cost(database):
     run_id = database.run(estimated_cost_usd=0.5, tokens_total=1)
     database.call(run_id)
@@ -345,6 +400,245 @@ def test_i30_it_imports_an_empty_database(database):
     assert "0 runs read: 0 new, 0 updated, 0 unchanged" in run_import(database)
 
 
+@pytest.mark.django_db
+def test_i15_a_time_without_a_zone_is_utc_wherever_the_site_is(database, settings):
+    settings.TIME_ZONE = "America/New_York"
+    # There, clocks go back at 06:00 UTC: 40 minutes would become 100 one way, 75 would become 15 the other.
+    database.run("short", started_at="2026-11-01 05:30:00", completed_at="2026-11-01 06:10:00")
+    database.run("long", started_at="2026-11-01 05:30:00", completed_at="2026-11-01 06:45:00")
+    database.run("spring", started_at="2026-03-08 02:30:00", completed_at="2026-03-08 07:10:00")
+
+    run_import(database)
+
+    assert dict(LayerRun.objects.values_list("pk", "duration_ms")) == {
+        "short": 40 * 60_000,
+        "long": 75 * 60_000,
+        "spring": 280 * 60_000,
+    }
+
+
+# What was deleted or pruned here
+
+
+def mark(database: ZosTestDatabase, before: str, failures_before: str = "2020-01-01", source: str = "") -> None:
+    PruneMark.objects.create(
+        source=source,
+        before=datetime.fromisoformat(f"{before}T00:00:00+00:00"),
+        failures_before=datetime.fromisoformat(f"{failures_before}T00:00:00+00:00"),
+    )
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("one_by_one", [True, False])
+def test_it_does_not_bring_a_deleted_run_back(database, one_by_one):
+    deleted, kept = database.run(), database.run()
+    run_import(database)
+    run = LayerRun.objects.get(pk=deleted)
+    run.delete() if one_by_one else LayerRun.objects.filter(pk=deleted).delete()
+
+    said = run_import(database)
+
+    assert "2 runs read: 0 new, 0 updated, 1 unchanged" in said
+    assert "\n1 pruned or deleted here left out; --bring-back imports them.\n" in said
+    assert LayerRun.objects.get().pk == kept
+
+
+@pytest.mark.django_db
+def test_it_does_not_bring_a_pruned_run_back(database):
+    for day in range(1, 10):
+        database.call(database.run(f"run{day}", started_at=f"2026-10-{day:02} 10:00:00"))
+    run_import(database)
+    call_command("prune_layer_runs", "--keep=1h", "--keep-last=3", stdout=io.StringIO())
+    left = {"run7", "run8", "run9"}
+    assert set(LayerRun.objects.values_list("pk", flat=True)) == left
+
+    said = run_import(database)
+
+    assert "9 runs read: 0 new, 0 updated, 3 unchanged" in said
+    assert "\n6 pruned or deleted here left out; --bring-back imports them.\n" in said
+    assert set(LlmCall.objects.values_list("run", flat=True)) == left
+
+
+@pytest.mark.django_db
+def test_a_mark_keeps_away_what_started_before_it_and_failures_only_before_their_own(database):
+    mark(database, "2026-10-10", "2026-10-05")
+    expected = set()
+    for status in ("success", "dry", "paused", "failed", "partial"):
+        for moment in ("2026-10-04 23:59:59.999999", "2026-10-05 00:00:00", "2026-10-09 23:59:59.999999", "2026-10-10"):
+            run_id = database.run(started_at=moment, status=status)
+            if moment >= ("2026-10-05" if status in ("failed", "partial") else "2026-10-10"):
+                expected.add(run_id)
+    # Without an end and so long without a sign of life, it has crashed, which is a failure.
+    expected.add(database.run(started_at="2026-10-06 00:00:00", status="dry", completed_at=None))
+
+    said = run_import(database)
+
+    assert set(LayerRun.objects.values_list("pk", flat=True)) == expected
+    assert f"\n{21 - len(expected)} pruned or deleted here left out" in said
+
+
+@pytest.mark.django_db
+def test_a_mark_is_of_one_source(database):
+    mark(database, "2027-01-01", "2027-01-01", source="rome")
+    database.run()
+
+    assert "1 new" in run_import(database, source="paris")
+    assert "0 new" in run_import(database, source="rome")
+
+
+@pytest.mark.django_db
+def test_a_run_older_than_the_mark_goes_on_being_updated_while_it_is_stored(database):
+    run_id = database.run()
+    run_import(database)
+    mark(database, "2027-01-01", "2027-01-01")
+    database.change(run_id, insights_created=3)
+
+    assert "0 new, 1 updated" in run_import(database)
+    assert LayerRun.objects.get().insights_created == 3
+
+
+@pytest.mark.django_db
+def test_i30_a_dry_run_counts_what_is_left_out_as_well(database):
+    database.run()
+    mark(database, "2027-01-01", "2027-01-01")
+
+    said = run_import(database, dry_run=True)
+
+    assert "1 run read: 0 would be new" in said
+    assert "\n1 pruned or deleted here left out" in said
+
+
+@pytest.mark.django_db
+def test_what_is_left_out_is_not_called_odd(database):
+    database.run("odd", tokens_total="lots")
+    failing_import(database)
+    LayerRun.objects.all().delete()
+
+    assert "0 odd, 0 rejected" in run_import(database)
+
+
+@pytest.mark.django_db
+def test_it_brings_back_what_was_deleted_and_pruned_if_told_to(database):
+    deleted, pruned = database.run(), database.run(started_at="2026-09-01 10:00:00")
+    for run_id in (deleted, pruned):
+        database.call(run_id)
+    run_import(database)
+    before = everything()
+    LayerRun.objects.get(pk=deleted).delete()
+    LayerRun.objects.get(pk=pruned).delete()
+    RemovedRun.objects.filter(pk=pruned).delete()
+    mark(database, "2026-10-01", "2026-10-01")
+    assert "2 pruned or deleted here left out" in run_import(database)
+    assert "2 would be new" in run_import(database, bring_back=True, dry_run=True)
+    assert RemovedRun.objects.exists()
+
+    assert "2 runs read: 2 new" in run_import(database, bring_back=True)
+
+    assert everything() == before
+    assert not RemovedRun.objects.exists()
+    # From now on they are stored like any other.
+    said = run_import(database)
+    assert ("2 unchanged" in said, "left out;" in said) == (True, False)
+
+
+@pytest.mark.django_db
+def test_a_run_deleted_between_the_comparison_and_the_writing_stays_deleted(database, monkeypatch):
+    gone, changed = database.run(), database.run()
+    run_import(database)
+    for run_id in (gone, changed):
+        database.change(run_id, insights_created=3)
+
+    def delete_first(difference: importing.Difference) -> None:
+        LayerRun.objects.get(pk=gone).delete()
+        importing.write(difference)
+
+    monkeypatch.setattr(import_zos, "write", delete_first)
+
+    said = run_import(database)
+
+    assert "0 new, 1 updated, 0 unchanged" in said
+    assert "\n1 pruned or deleted here left out" in said
+    assert list(LayerRun.objects.values_list("pk", "insights_created")) == [(changed, 3)]
+
+
+# The trail
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(("source", "name"), [("", "default"), ("paris", "paris")])
+def test_it_leaves_a_trail(database, source, name):
+    changed = database.run()
+    run_import(database, source=source)
+    database.change(changed, insights_created=3)
+    database.runs(2)
+    run_import(database, source=source)
+    run_import(database, source=source)
+
+    events = AuditEvent.objects.order_by("id").values_list("action", "actor", "what", "runs")
+    assert list(events) == [("import", process_owner(), f"{name}: {database}", runs) for runs in (1, 3, 0)]
+
+
+@pytest.mark.django_db
+def test_a_dry_run_leaves_none(database):
+    database.run()
+    run_import(database, dry_run=True)
+    failing_import("nowhere.db", dry_run=True)
+
+    assert not AuditEvent.objects.exists()
+
+
+@pytest.mark.django_db
+def test_the_trail_says_in_words_what_ended_an_import_early_and_has_no_number_for_it(database, monkeypatch):
+    failing_import("nowhere.db")
+    monkeypatch.setattr(zos, "BATCH", 5)
+    database.runs(20)
+    with monkeypatch.context() as patch:
+        patch.setattr(import_zos, "write", signalling(signal.SIGTERM))
+        failing_import(database)
+
+    assert list(AuditEvent.objects.order_by("id").values_list("what", "runs")) == [
+        ("default: nowhere.db (after 0 runs: There is no file nowhere.db.)", None),
+        (f"default: {database} (after 5 runs: stopped by SIGTERM)", None),
+    ]
+
+
+@pytest.mark.django_db
+def test_an_import_that_did_not_begin_since_another_runs_leaves_none(database):
+    lock_of()
+    failing_import(database)
+
+    assert not AuditEvent.objects.exists()
+
+
+@pytest.mark.django_db
+def test_an_import_that_was_cut_off_is_in_the_trail_without_a_number(database, monkeypatch):
+    database.run()
+
+    def be_killed(difference: importing.Difference) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(import_zos, "write", be_killed)
+    with pytest.raises(KeyboardInterrupt):
+        run_import(database)
+
+    assert list(AuditEvent.objects.values_list("what", "runs")) == [(f"default: {database}", None)]
+
+
+@pytest.mark.django_db
+def test_what_leaves_no_trail_is_not_done(database, monkeypatch):
+    database.run()
+
+    def fail(*arguments: object, **options: object) -> None:
+        raise OperationalError("the disk is full")
+
+    monkeypatch.setattr(import_zos, "record", fail)
+    with pytest.raises(OperationalError):
+        run_import(database)
+
+    assert not LayerRun.objects.exists()
+    assert not ImportLock.objects.exists()
+
+
 # Odd and rejected rows
 
 
@@ -378,7 +672,7 @@ def test_i24_it_imports_odd_rows_with_a_note_and_all_others_as_they_are(database
 
 
 @pytest.mark.django_db
-def test_it_says_what_was_odd_in_a_run_on_one_line(database):
+def test_d26_it_says_what_was_odd_in_a_run_on_one_line(database):
     database.run("r1", layer_name=b"\x01", tokens_input="lots", tokens_output="a\nb\x1b[2J", completed_at="late")
     database.run("r2", tokens_output="a\nb\x1b[2J")
 
@@ -386,7 +680,7 @@ def test_it_says_what_was_odd_in_a_run_on_one_line(database):
 
     assert (
         "  r1: layer_name could not be read: “1 bytes: b'\\x01'”; completed_at could not be read: “late”; and 2 more\n"
-        "  r2: tokens_output could not be read: “a b\ufffd[2J”\n"
+        "  r2: tokens_output could not be read: “a b\\x1b[2J”\n"
     ) in said
 
 
@@ -489,7 +783,7 @@ def test_i30_a_dry_run_writes_nothing_and_says_what_would_happen(database, djang
     database.call(database.run())
     before = everything()
 
-    with django_assert_num_queries(2) as queries:
+    with django_assert_num_queries(4) as queries:
         said = run_import(database, dry_run=True)
 
     assert all(query["sql"].startswith("SELECT") for query in queries)
@@ -568,11 +862,11 @@ def test_i30_a_second_signal_rolls_the_batch_in_hand_back(database, monkeypatch)
 
 @pytest.mark.django_db
 def test_it_works_where_signals_cannot_be_heard(database):
-    command = import_zos.Command()
+    stopping = Stopping()
     entered = []
 
     def listen() -> None:
-        with command.listening_to_signals():
+        with stopping.listening():
             entered.append(True)
 
     thread = threading.Thread(target=listen)
@@ -724,72 +1018,6 @@ def test_i27_it_shows_that_it_is_alive_while_it_has_nothing_to_write(database, m
 # Other processes
 
 
-IMPORTER = """
-import sys
-import django
-from django.core.management import execute_from_command_line
-django.setup()
-print("ready", flush=True)
-sys.stdin.readline()
-execute_from_command_line(["manage.py", "import_zos", sys.argv[1]])
-"""
-
-
-def go(process: subprocess.Popen[str]) -> None:
-    process.stdin.write("go\n")
-    process.stdin.flush()
-
-
-@dataclass
-class OutsideWorld:
-    """The test's database, for processes of their own. An SQLite test database lives in memory: a copy stands in."""
-
-    file: Path
-
-    @property
-    def environment(self) -> dict[str, str]:
-        url = f"sqlite:///{self.file}"
-        if connection.vendor == "postgresql":
-            name = connection.settings_dict["NAME"]
-            url = urlsplit(os.environ["DATABASE_URL"])._replace(path=f"/{name}").geturl()
-        path = os.pathsep.join(sys.path)
-        return os.environ | {
-            "DATABASE_URL": url,
-            "DJANGO_SETTINGS_MODULE": "zos_site.settings_test",
-            "PYTHONPATH": path,
-        }
-
-    def send(self) -> None:
-        if connection.vendor == "sqlite":
-            connection.ensure_connection()
-            with closing(sqlite3.connect(self.file)) as copy:
-                connection.connection.backup(copy)
-
-    def fetch(self) -> None:
-        if connection.vendor == "sqlite":
-            with closing(sqlite3.connect(self.file)) as copy:
-                copy.backup(connection.connection)
-
-    def start(self, database: ZosTestDatabase) -> subprocess.Popen[str]:
-        """Start an importer that is ready to go and waits for a line before it does."""
-        process = subprocess.Popen(
-            [sys.executable, "-c", IMPORTER, str(database)],
-            env=self.environment,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        assert process.stdout.readline() == "ready\n"
-        return process
-
-    def count_runs(self) -> int:
-        if connection.vendor == "postgresql":
-            return LayerRun.objects.count()
-        with closing(sqlite3.connect(self.file)) as copy:
-            return copy.execute(f"SELECT count(*) FROM {LayerRun._meta.db_table}").fetchone()[0]
-
-
 @pytest.fixture
 def outside(transactional_db: None, tmp_path: Path) -> Iterator[OutsideWorld]:
     world = OutsideWorld(tmp_path / "copy.sqlite3")
@@ -799,8 +1027,8 @@ def outside(transactional_db: None, tmp_path: Path) -> Iterator[OutsideWorld]:
 
 def test_i19_killed_at_any_moment_it_ends_with_all_runs_when_run_again(database, outside):
     database.runs(2_000, calls=2, errors=json.dumps(ERRORS))
-    for kill in range(2):
-        process = outside.start(database)
+    for kill in range(3):
+        process = outside.start("import_zos", str(database))
         before = outside.count_runs()
         go(process)
         while outside.count_runs() == before and process.poll() is None:
@@ -810,20 +1038,22 @@ def test_i19_killed_at_any_moment_it_ends_with_all_runs_when_run_again(database,
         process.communicate()
         assert outside.count_runs() % 500 == 0, f"kill {kill} left half a batch"
 
-    process = outside.start(database)
+    process = outside.start("import_zos", str(database))
     said, complaint = process.communicate("go\n")
 
-    assert (process.returncode, complaint) == (0, "")
+    assert (process.returncode, "Traceback" in complaint) == (0, False), complaint
     assert "2,000 runs read" in said
     outside.fetch()
     assert (LayerRun.objects.count(), LlmCall.objects.count(), ErrorLine.objects.count()) == (2_000, 4_000, 2_000)
+    trail = list(AuditEvent.objects.order_by("id").values_list("runs", flat=True))
+    assert (trail[0], trail[-1] is None, len(trail)) == (None, False, 4), "a killed import has no number"
     assert "2,000 unchanged" in run_import(database)
 
 
 def test_i27_of_two_importers_started_together_one_wins(database, outside):
     database.runs(1_500, calls=2)
 
-    processes = [outside.start(database) for _ in range(2)]
+    processes = [outside.start("import_zos", str(database)) for _ in range(2)]
     for process in processes:
         go(process)
     complaints = [process.communicate()[1] for process in processes]
