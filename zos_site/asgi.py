@@ -1,6 +1,6 @@
-import os
-
 from django.core.asgi import get_asgi_application
 
-os.environ.setdefault("DJANGO_SETTINGS_MODULE", "zos_site.settings")
+from .serving import prepare
+
+prepare()
 application = get_asgi_application()

@@ -80,6 +80,7 @@ def configure(zos_db: Path | None) -> None:
     os.environ["DJANGO_SETTINGS_MODULE"] = "zos_site.settings"
     os.environ["DJANGO_SECRET_KEY"] = os.environ.get("DJANGO_SECRET_KEY") or secret_key()
     os.environ["DATABASE_URL"] = os.environ.get("DATABASE_URL") or sqlite_url(zos_db)
+    os.environ["DJANGO_CREATE_DATABASE"] = "1"
 
 
 def secret_key(path: Path | None = None) -> str:
@@ -111,17 +112,21 @@ def sqlite_url(zos_db: Path | None) -> str:
 def prepare(zos_db: Path | None) -> None:
     """Bring the database and the static files up to date, then fill in what is to be shown."""
     import django
+    from django.conf import settings
     from django.core.exceptions import ImproperlyConfigured
     from django.core.management import call_command
-    from django.db import OperationalError
+    from django.db import DatabaseError
+
+    from .databases import why_not
 
     try:
         django.setup()
         call_command("migrate", interactive=False, verbosity=0)
     except ImproperlyConfigured as error:
         raise CannotRun(str(error)) from error
-    except OperationalError as error:
-        raise CannotRun(f"The database does not answer: {error}") from error
+    except DatabaseError as error:
+        reason = why_not(settings.DATABASES["default"])
+        raise CannotRun(reason or f"The database does not answer: {error}") from error
     call_command("collectstatic", interactive=False, verbosity=0)
     if zos_db:
         import_runs(zos_db)
@@ -163,9 +168,13 @@ def serve(port: int) -> None:
     from gunicorn.config import make_settings
 
     options = ["--worker-class=gthread", "--workers=2", "--threads=4", "--log-level=warning"]
+    # A selection of many values is a long address; this is the longest line that it takes.
+    options.append("--limit-request-line=8190")
     # Newer ones open a socket in the user's home, which nobody asked for.
     if any("--no-control-socket" in (setting.cli or ()) for setting in make_settings().values()):
         options.append("--no-control-socket")
+    # What was made by now is there: the server itself never makes a database.
+    os.environ.pop("DJANGO_CREATE_DATABASE", None)
     command = [sys.executable, "-m", "gunicorn", *options, f"--bind={HOST}:{port}", "zos_site.wsgi:application"]
     os.execv(sys.executable, command)  # noqa: S606
 

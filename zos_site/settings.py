@@ -3,26 +3,16 @@
 from __future__ import annotations
 
 import os
+from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
-import dj_database_url
 from django.core.exceptions import ImproperlyConfigured
 
+from .databases import STATE_DIR, database
+from .environment import env_bool, env_list, env_number
+from .logs import is_ours
+
 BASE_DIR = Path(__file__).resolve().parent.parent
-STATE_DIR = BASE_DIR / "var"
-
-
-def env_bool(name: str) -> bool:
-    value = os.environ.get(name, "0").strip().lower()
-    if value not in {"", "0", "1", "false", "true", "no", "yes", "off", "on"}:
-        raise ImproperlyConfigured(f"{name} is {value!r}: say 1 or 0.")
-    return value in {"1", "true", "yes", "on"}
-
-
-def env_list(name: str, default: str = "") -> list[str]:
-    return [item.strip() for item in os.environ.get(name, default).split(",") if item.strip()]
-
 
 DEBUG = env_bool("DJANGO_DEBUG")
 SECRET_KEY = os.environ.get("DJANGO_SECRET_KEY") or ("only-for-debugging-" * 3 if DEBUG else "")
@@ -35,15 +25,41 @@ CSRF_TRUSTED_ORIGINS = env_list("DJANGO_CSRF_TRUSTED_ORIGINS")
 
 # Off for `make run`, which serves plain HTTP on this machine: a Secure cookie would never come back there.
 HTTPS = env_bool("DJANGO_HTTPS")
+# How many proxies in front add to X-Forwarded-For. HTTPS is done by one, unless said otherwise.
+TRUSTED_PROXIES = env_number("DJANGO_TRUSTED_PROXIES", int(HTTPS))
 SECURE_SSL_REDIRECT = SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = HTTPS
+# A load balancer asks from inside, by plain HTTP.
+SECURE_REDIRECT_EXEMPT = [r"^healthz$"]
+SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if HTTPS and TRUSTED_PROXIES else None
 SECURE_HSTS_SECONDS = 31_536_000 if HTTPS else 0
-SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if HTTPS else None
+SECURE_HSTS_INCLUDE_SUBDOMAINS = HTTPS
+# The browsers' own list is for whoever owns the domain to decide on, and takes months to leave.
+SECURE_HSTS_PRELOAD = False
+SILENCED_SYSTEM_CHECKS = ["security.W021"]
+SECURE_CONTENT_TYPE_NOSNIFF = True
+SECURE_REFERRER_POLICY = SECURE_CROSS_ORIGIN_OPENER_POLICY = "same-origin"
+X_FRAME_OPTIONS = "DENY"
+
+# `__Host-`: no other host of the domain can set it, and it travels by HTTPS alone.
+SESSION_COOKIE_NAME = "__Host-sessionid" if HTTPS else "sessionid"
+CSRF_COOKIE_NAME = "__Host-csrftoken" if HTTPS else "csrftoken"
+# Forms carry the token: no script reads a cookie.
+SESSION_COOKIE_HTTPONLY = CSRF_COOKIE_HTTPONLY = True
+SESSION_COOKIE_SAMESITE = CSRF_COOKIE_SAMESITE = "Lax"
+SESSION_COOKIE_AGE = 8 * 3_600
+SESSION_EXPIRE_AT_BROWSER_CLOSE = True
+
+# What a request may bring: more is answered with 400.
+DATA_UPLOAD_MAX_MEMORY_SIZE = 2_621_440
+DATA_UPLOAD_MAX_NUMBER_FIELDS = 1_000
+DATA_UPLOAD_MAX_NUMBER_FILES = 1
 
 INSTALLED_APPS = [
     "layer_runs",
     "django_htmx",
     "django_filters",
     "django_tables2",
+    "axes",
     "django.contrib.admin",
     "django.contrib.auth",
     "django.contrib.contenttypes",
@@ -53,6 +69,7 @@ INSTALLED_APPS = [
 ]
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
+    "layer_runs.middleware.SiteGuardMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
@@ -61,6 +78,8 @@ MIDDLEWARE = [
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "django_htmx.middleware.HtmxMiddleware",
+    # Last: it puts its page in the place of what a login that is refused would answer.
+    "axes.middleware.AxesMiddleware",
 ]
 ROOT_URLCONF = "zos_site.urls"
 WSGI_APPLICATION = "zos_site.wsgi.application"
@@ -79,41 +98,33 @@ TEMPLATES = [
     }
 ]
 
-# A GET must not take SQLite's write lock, and a writer should wait for another rather than fail:
-# WAL, IMMEDIATE transactions and 20 seconds of patience do both.
-SQLITE_OPTIONS = {
-    "transaction_mode": "IMMEDIATE",
-    "timeout": 20,
-    "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;",
-}
-
-
-def database(url: str) -> dict[str, Any]:
-    """Return Django's settings for a database URL; what its query says wins over what is said here."""
-    if not url:
-        STATE_DIR.mkdir(exist_ok=True)
-        return {"ENGINE": "django.db.backends.sqlite3", "NAME": STATE_DIR / "site.sqlite3", "OPTIONS": SQLITE_OPTIONS}
-    try:
-        settings: dict[str, Any] = dict(dj_database_url.parse(url))
-    except ValueError as error:
-        # Not the URL itself: it holds a password, and this line ends in logs.
-        raise ImproperlyConfigured(f"DATABASE_URL is not understood: {error}") from None
-    if settings["ENGINE"].endswith("sqlite3"):
-        return settings | {"OPTIONS": SQLITE_OPTIONS | settings.get("OPTIONS", {})}
-    return settings | {"CONN_MAX_AGE": 600, "CONN_HEALTH_CHECKS": True}
-
-
 DATABASES = {"default": database(os.environ.get("DATABASE_URL", ""))}
 
 AUTH_PASSWORD_VALIDATORS = [
-    {"NAME": f"django.contrib.auth.password_validation.{name}"}
-    for name in (
-        "UserAttributeSimilarityValidator",
-        "MinimumLengthValidator",
-        "CommonPasswordValidator",
-        "NumericPasswordValidator",
+    {"NAME": f"django.contrib.auth.password_validation.{name}", "OPTIONS": options}
+    for name, options in (
+        ("UserAttributeSimilarityValidator", {}),
+        ("MinimumLengthValidator", {"min_length": 15}),
+        ("CommonPasswordValidator", {}),
+        ("NumericPasswordValidator", {}),
     )
 ]
+# Where a login leads that was told to lead elsewhere.
+LOGIN_REDIRECT_URL = "admin:index"
+# Five failures of a name from an address, then 429 for a quarter of an hour: see login.py.
+AUTHENTICATION_BACKENDS = ["zos_site.login.Backend"]
+AXES_HANDLER = "zos_site.login.Handler"
+AXES_CLIENT_IP_CALLABLE = "zos_site.login.client_ip"
+AXES_LOCKOUT_CALLABLE = "zos_site.login.locked_out"
+AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
+AXES_FAILURE_LIMIT = 5
+AXES_COOLOFF_TIME = timedelta(minutes=15)
+AXES_RESET_ON_SUCCESS = True
+# Trying on does not prolong it: nobody can keep another out for ever.
+AXES_RESET_COOL_OFF_ON_FAILURE_DURING_LOCKOUT = False
+# The log says who came and went: no table of it.
+AXES_DISABLE_ACCESS_LOG = True
+AXES_ENABLE_ADMIN = AXES_VERBOSE = False
 
 LANGUAGE_CODE = "en-us"
 TIME_ZONE = os.environ.get("DJANGO_TIME_ZONE", "UTC")
@@ -131,19 +142,26 @@ STORAGES = {
         else "whitenoise.storage.CompressedManifestStaticFilesStorage"
     },
 }
-# What went wrong goes to stderr, DEBUG or not: a 500 that leaves no trace cannot be mended.
+# What went wrong goes to stderr, DEBUG or not: a 500 that leaves no trace cannot be mended. So does the trail
+# of who came in and of what was exported, imported and deleted.
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
-    "formatters": {"line": {"format": "{asctime} {levelname} {name}: {message}", "style": "{"}},
+    "formatters": {"line": {"()": "zos_site.logs.OneLine"}},
+    "filters": {"ours": {"()": "django.utils.log.CallbackFilter", "callback": is_ours}},
     "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
     "loggers": {
         "django": {"handlers": ["console"], "level": "WARNING", "propagate": False},
-        # An address that is not there is the visitor's business.
-        "django.request": {"level": "ERROR"},
+        "django.request": {"filters": ["ours"]},
+        # Whoever knocks with a name that is not ours is answered 400: that is enough said.
+        "django.security.DisallowedHost": {"level": "CRITICAL"},
+        "axes": {"level": "ERROR"},
+        "layer_runs.audit": {"level": "INFO"},
+        "zos_site.login": {"level": "INFO"},
     },
     "root": {"handlers": ["console"], "level": "WARNING"},
 }
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
-LAYER_RUNS: dict[str, object] = {}
+IMPORT_EVERY = env_number("DJANGO_IMPORT_EVERY", 0)
+LAYER_RUNS: dict[str, object] = {"IMPORT_EVERY": timedelta(minutes=IMPORT_EVERY) or None}

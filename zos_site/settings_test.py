@@ -5,9 +5,13 @@ from __future__ import annotations
 import os
 
 # Whatever the shell around says about the site, its tests run on the same one.
-for name in ("DJANGO_DEBUG", "DJANGO_HTTPS", "DJANGO_TIME_ZONE"):
+for name in (
+    *("DJANGO_DEBUG", "DJANGO_HTTPS", "DJANGO_TIME_ZONE", "DJANGO_TRUSTED_PROXIES", "DJANGO_STATEMENT_TIMEOUT"),
+    "DJANGO_IMPORT_EVERY",
+):
     os.environ.pop(name, None)
 os.environ["DJANGO_SECRET_KEY"] = "tests " * 10
+os.environ["DJANGO_CREATE_DATABASE"] = "1"
 os.environ.setdefault("DATABASE_URL", "sqlite:///:memory:")
 
 from .settings import *  # noqa: E402, F403

@@ -1,6 +1,6 @@
-import os
-
 from django.core.wsgi import get_wsgi_application
 
-os.environ.setdefault("DJANGO_SETTINGS_MODULE", "zos_site.settings")
-application = get_wsgi_application()
+from .serving import in_utf8, prepare
+
+prepare()
+application = in_utf8(get_wsgi_application())
