@@ -8,13 +8,14 @@ export CALLED_FROM := $(PWD)
 SIDE_BY_SIDE := $(if $(filter output-sync,$(.FEATURES)),--jobs=2 --output-sync=target)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint test-sqlite test-postgres test-browser bench lock
+.PHONY: help run test lint test-sqlite test-postgres test-browser bench soak lock
 
 help:
 	@echo "make run              serve the monitor with demo runs on http://127.0.0.1:8000 (PORT=8000)"
 	@echo "make run ZOS_DB=PATH  serve the runs of a Zos database, in a database of their own"
 	@echo "make test             check everything: SQLite, PostgreSQL, a real browser"
 	@echo "make bench            measure speed, print ratios"
+	@echo "make soak             load and faults: what is promised under them, about 15 minutes"
 	@echo "make lock             compile requirements*.txt anew (needs uv)"
 
 run: .venv/.site
@@ -23,6 +24,7 @@ run: .venv/.site
 test: .venv/.tests
 	@$(MAKE) --no-print-directory lint
 	@$(MAKE) --no-print-directory $(SIDE_BY_SIDE) test-sqlite test-postgres test-browser
+	@$(PY) .ci/catalogue
 
 lint: export DJANGO_SETTINGS_MODULE = zos_site.settings_test
 lint: .venv/.tests
@@ -30,10 +32,16 @@ lint: .venv/.tests
 	env -u DATABASE_URL $(PY) manage.py check
 	env -u DATABASE_URL $(PY) manage.py makemigrations --check --dry-run
 
+# Measured, since what these let slip is lost. To measure the whole suite would take half as long again.
+DOORS := $(addprefix layer_runs/tests/test_,import_zos.py importing.py zos_source.py removals.py prune.py redaction.py)
+COVERED := layer_runs/sources/*,layer_runs/importing.py,layer_runs/removals.py,layer_runs/retention.py
+COVERED := $(COVERED),layer_runs/redaction.py,layer_runs/management/commands/import_zos.py
+COVERED := $(COVERED),layer_runs/management/commands/prune_layer_runs.py
+
 test-sqlite: .venv/.tests
-	env -u DATABASE_URL $(PY) -m pytest -q -m "not browser" --cov --cov-report=term
-	$(PY) -m coverage report --fail-under=100 \
-		--include='layer_runs/sources/*,layer_runs/importing.py,layer_runs/management/commands/import_zos.py'
+	env -u DATABASE_URL $(PY) -m pytest -q $(DOORS) --cov --cov-report=
+	$(PY) -m coverage report --fail-under=100 --include='$(COVERED)'
+	env -u DATABASE_URL $(PY) -m pytest -q -m "not browser" $(addprefix --ignore=,$(DOORS))
 
 test-postgres: .venv/.tests
 	.ci/with-postgres $(PY) -m pytest -q -m "not browser"
@@ -43,6 +51,10 @@ test-browser: .venv/.tests
 
 bench: .venv/.site
 	@$(PY) -m bench
+
+# make soak TRIALS="T03 T07 --quick" plays some.
+soak: .venv/.tests
+	@$(PY) -m soak $(TRIALS)
 
 # The stamps: an environment is made again when the list it was made from changes.
 .venv/.site: requirements.txt .ci/install

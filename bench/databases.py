@@ -49,19 +49,19 @@ def make_ready(alias: str, number: int) -> str:
     newest = _newest(number)
     if newest is None or end - newest > TOO_OLD:
         anew(alias)
-        with _unchecked():
-            _fill(runs.runs_before(end, number))
+        with unchecked():
+            fill(runs.runs_before(end, number))
         _run(f"CREATE TABLE {MADE} (fingerprint varchar(64))")
         _run(f"INSERT INTO {MADE} VALUES (%s)", [_fingerprint(number)])
         how = "made"
     else:
-        _fill(runs.runs_between(newest, end))
+        fill(runs.runs_between(newest, end))
         surplus = LayerRun.objects.count() - number
         oldest = list(LayerRun.objects.order_by("started_at", "id").values_list("pk", flat=True)[: max(surplus, 0)])
         for some in range(0, len(oldest), 500):
             LayerRun.objects.filter(pk__in=oldest[some : some + 500]).delete()
         how = f"there already, topped up by {max(surplus, 0):,}"
-    _tidy()
+    tidy()
     return f"{number:,} runs: {how} in {time.perf_counter() - start:.0f} s, {_size() / 1e9:.1f} GB"
 
 
@@ -97,7 +97,7 @@ def _fingerprint(number: int) -> str:
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
-def _fill(made: Iterable[runs.Run]) -> None:
+def fill(made: Iterable[runs.Run]) -> None:
     """Write runs past the models, and add their calls up as those would."""
     write = _copy if connection.vendor == "postgresql" else _insert
     made = iter(made)
@@ -110,7 +110,7 @@ def _fill(made: Iterable[runs.Run]) -> None:
 
 
 @contextmanager
-def _unchecked() -> Iterator[None]:
+def unchecked() -> Iterator[None]:
     """Write without the checks that what is made up passes (topping up leaves them on), in half the time."""
     if connection.vendor == "sqlite":
         for setting in ("synchronous=OFF", "foreign_keys=OFF", "ignore_check_constraints=ON", "cache_size=-100000"):
@@ -162,6 +162,6 @@ def _named(model: type[Model], columns: tuple[str, ...]) -> str:
     return f"{quote(model._meta.db_table)} ({', '.join(map(quote, columns))})"
 
 
-def _tidy() -> None:
+def tidy() -> None:
     """Leave no write behind that the first reader would pay for. SQLite gets no ANALYZE: a site runs none either."""
     _run("PRAGMA wal_checkpoint(TRUNCATE)" if connection.vendor == "sqlite" else "VACUUM ANALYZE")
