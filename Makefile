@@ -8,13 +8,14 @@ export CALLED_FROM := $(PWD)
 SIDE_BY_SIDE := $(if $(filter output-sync,$(.FEATURES)),--jobs=2 --output-sync=target)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint test-sqlite test-postgres test-browser bench soak lock
+.PHONY: help run test lint test-sqlite test-postgres test-browser guards bench soak lock
 
 help:
 	@echo "make run              serve the monitor with demo runs on http://127.0.0.1:8000 (PORT=8000)"
 	@echo "make run ZOS_DB=PATH  serve the runs of a Zos database, in a database of their own"
 	@echo "make test             check everything: SQLite, PostgreSQL, a real browser"
 	@echo "make bench            measure speed, print ratios"
+	@echo "make guards           take guards away in a copy of this tree, and see their tests fail"
 	@echo "make soak             load and faults: what is promised under them, about 15 minutes"
 	@echo "make lock             compile requirements*.txt anew (needs uv)"
 
@@ -53,6 +54,9 @@ bench: .venv/.site
 	@$(PY) -m bench
 
 # make soak TRIALS="T03 T07 --quick" plays some.
+guards: .venv/.tests
+	@$(PY) .ci/guards
+
 soak: .venv/.tests
 	@$(PY) -m soak $(TRIALS)
 

@@ -101,6 +101,11 @@ def json_lines(rows: Iterable[dict[str, Any]]) -> Generator[str]:
 KINDS = ("csv", "json")
 
 
+def extent(with_details: bool) -> str:
+    """Return what the trail says of an export of runs besides which runs they are."""
+    return "with error texts" if with_details else "without error texts"
+
+
 def table_file(name: str, columns: Sequence[str], rows: Iterable[dict[str, Any]]) -> File:
     """Return a file of rows of plain values, in the order of the columns. Money becomes a decimal text."""
     return File(f"{name}.csv", "text/csv; charset=utf-8", csv_lines(columns, rows), heads=1)

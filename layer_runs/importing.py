@@ -18,7 +18,7 @@ from django.db.models import DateTimeField, JSONField, Model
 from django.utils import timezone
 
 from .fields import UsdField
-from .models import ErrorLine, ImportLock, LayerRun, LlmCall, PruneMark, RemovedRun, RunUsage
+from .models import ErrorLine, ImportLock, LayerRun, LlmCall, PruneMark, RemovedRun, RunUsage, Status
 from .retention import FAILURES
 from .sources.zos_rows import CALL_FIELDS, ZosRun
 
@@ -75,8 +75,9 @@ def _unwanted(runs: Sequence[ZosRun], using: str) -> set[str]:
     removed = set(RemovedRun.objects.using(using).filter(pk__in=ids).values_list("pk", flat=True))
     marks = PruneMark.objects.using(using).in_bulk({run.values["source"] for run in runs})
     for run in runs:
-        mark = marks.get(run.values["source"])
-        if mark and mark.covers(run.values, failure=run.values["status"] in FAILURES):
+        mark, status = marks.get(run.values["source"]), run.values["status"]
+        # One that is still running is never pruned, however long ago it began.
+        if mark and status != Status.RUNNING and mark.covers(run.values, failure=status in FAILURES):
             removed.add(run.id)
     return removed
 

@@ -2,28 +2,55 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import wraps
 from typing import Any
 
 from django.db import transaction
+from django.http import HttpRequest, HttpResponse, HttpResponseBase
+from django.template.response import SimpleTemplateResponse
 from django.urls import reverse
 from django.utils.decorators import method_decorator
 from django.utils.functional import cached_property
 from django.utils.translation import gettext_lazy
+from django.views.decorators.csrf import csrf_exempt
 from django.views.generic import TemplateView, View
 
 from .access import StaffOnly, admin_site
 from .columns import Look
 from .filters import LayerRunFilterSet
 from .guard import GuardedTemplateResponse, guarded
+from .lines import spelled_out
 from .models import LayerRun
 
 
-# A GET must not open a transaction: on SQLite that would take the write lock.
+def readable(view: Callable[..., HttpResponseBase]) -> Callable[..., HttpResponseBase]:
+    """Let the pages of a view show what would hide in a text or turn it around. Here once, not in each template."""
+
+    @wraps(view)
+    def inner(request: HttpRequest, *args: object, **kwargs: object) -> HttpResponseBase:
+        response = view(request, *args, **kwargs)
+        if isinstance(response, SimpleTemplateResponse):
+            response.add_post_render_callback(_spell_out)
+        return response
+
+    return inner
+
+
+def _spell_out(response: HttpResponse) -> None:
+    response.content = spelled_out(response.content.decode(response.charset))
+
+
+# Nothing here listens to more than GET, so that a POST is told so (405) and not asked for a token; and a GET must not
+# open a transaction: on SQLite that would take the write lock.
+@method_decorator(csrf_exempt, name="dispatch")
 @method_decorator(transaction.non_atomic_requests, name="dispatch")
 @method_decorator(guarded, name="dispatch")
+@method_decorator(readable, name="dispatch")
 class MonitorView(StaffOnly, View):
     """A view over the selection that the query string means."""
 
+    http_method_names = ["get", "head", "options"]
     url_name = "layer_runs:list"
 
     @cached_property

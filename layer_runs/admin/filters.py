@@ -11,20 +11,25 @@ from django.db.models import QuerySet
 from django.http import HttpRequest, QueryDict
 from django.utils.translation import gettext_lazy as _
 
+from ..access import VIEW_DETAILS
+from ..fields import clean_text
 from ..filters import LayerRunFilterSet
+from ..lines import visible
 from ..menus import menus
 from ..models import LayerRun
 from ..windows import PERIODS
 
+LONGEST_CHOICE = 60
 
-def selection_of(given: dict[str, list[str]], runs: QuerySet) -> LayerRunFilterSet:
+
+def selection_of(given: dict[str, list[str]], runs: QuerySet, *, sees_errors: bool = True) -> LayerRunFilterSet:
     """Return the selection of these parameters; the admin starts with all of time, the monitor with a week."""
     data = QueryDict(mutable=True)
     for name, values in given.items():
         data.setlist(name, values)
     if data.get("period") not in PERIODS:
         data["period"] = "all"
-    return LayerRunFilterSet(data, runs)
+    return LayerRunFilterSet(data, runs, sees_errors=sees_errors)
 
 
 class SelectionFilter(admin.SimpleListFilter):
@@ -93,3 +98,33 @@ class ModelFilter(ValuesFilter):
 class SourceFilter(ValuesFilter):
     title = _("source")
     parameter_name = "source"
+
+
+class RestFilter(admin.ListFilter):
+    """What of the selection has no filter here: the monitor's link brings it along, a click takes it away.
+
+    The last of the filters, since it takes what the others leave.
+    """
+
+    title = _("what else is selected")
+
+    def __init__(self, request: HttpRequest, params: dict[str, Any], model: type, model_admin: Any) -> None:
+        super().__init__(request, params, model, model_admin)
+        self.given = {name: list(params.pop(name)) for name in LayerRunFilterSet.base_filters if name in params}
+        self.sees_errors = request.user.has_perm(VIEW_DETAILS)
+
+    def has_output(self) -> bool:
+        return bool(self.given)
+
+    def choices(self, changelist: ChangeList) -> Iterator[dict[str, Any]]:
+        for name, values in self.given.items():
+            label = LayerRunFilterSet.base_filters[name].label
+            text = visible(clean_text(", ".join(values), LONGEST_CHOICE))
+            without = changelist.get_query_string(remove=[name])
+            yield {"selected": True, "query_string": without, "display": f"{label}: {text} ✕"}
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet) -> QuerySet:
+        return selection_of(self.given, queryset, sees_errors=self.sees_errors).qs
+
+    def expected_parameters(self) -> list[str]:
+        return list(self.given)

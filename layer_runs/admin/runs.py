@@ -21,11 +21,13 @@ from ..audit import Action, record, user_name
 from ..columns import Look, RunColumn
 from ..filters import LayerRunFilterSet
 from ..forms import LONGEST_SEARCH
+from ..guard import dressed
 from ..lenses import run as run_lens
 from ..models import ErrorLine, LayerRun, LlmCall, RunUsage
+from ..pages import readable
 from ..tables import LayerRunTable
 from .deleting import ask_or_delete
-from .filters import LayerFilter, ModelFilter, PeriodFilter, SourceFilter, StatusFilter, selection_of
+from .filters import LayerFilter, ModelFilter, PeriodFilter, RestFilter, SourceFilter, StatusFilter, selection_of
 from .selecting import Selected
 
 
@@ -59,12 +61,16 @@ LISTED = {name: _listed(name, column) for name, column in LayerRunTable.base_col
 
 
 @admin.register(LayerRun)
+@method_decorator(readable, name="changelist_view")
+@method_decorator(readable, name="changeform_view")
+@method_decorator(readable, name="delete_view")
+@method_decorator(readable, name="history_view")
 class LayerRunAdmin(admin.ModelAdmin):
     change_list_template = "layer_runs/admin_change_list.html"
     change_form_template = "layer_runs/admin_change_form.html"
     list_display = tuple(LISTED.values())
     list_display_links = (LISTED["started_at"], LISTED["layer_name"])
-    list_filter = (StatusFilter, LayerFilter, ModelFilter, SourceFilter, PeriodFilter)
+    list_filter = (StatusFilter, LayerFilter, ModelFilter, SourceFilter, PeriodFilter, RestFilter)
     search_fields = ("id",)  # shows the box; what it finds is get_search_results()
     search_help_text = _("Literal text in ids, error texts, topics and nodes.")
     ordering = ("-started_at", "-id")
@@ -130,8 +136,10 @@ class LayerRunAdmin(admin.ModelAdmin):
             return None
         # The list defers what is large; here that would be two queries a run.
         runs = selected.runs.defer(None).newest_first()
-        file = export.runs_file(runs, kind, with_details=request.user.has_perm(VIEW_DETAILS))
-        return export.send(file, request, what=f"{kind} {selected.name()}")
+        with_details = request.user.has_perm(VIEW_DETAILS)
+        file = export.runs_file(runs, kind, with_details=with_details)
+        what = f"{kind} {selected.name()}, {export.extent(with_details)}"
+        return dressed(export.send(file, request, what=what))
 
     # Named as the admin's own, whose place it takes: that one posts every id, and a thousand are too many.
     @admin.action(permissions=["delete"], description=_("Delete selected runs …"))
@@ -163,10 +171,12 @@ class LayerRunAdmin(admin.ModelAdmin):
     # An export reads and a deletion writes in short steps, not in one transaction of the whole request.
     @method_decorator(transaction.non_atomic_requests)
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponseBase:
-        selection = selection_of(dict(request.GET.lists()), LayerRun.objects.all())
+        sees_errors = request.user.has_perm(VIEW_DETAILS)
+        selection = selection_of(dict(request.GET.lists()), LayerRun.objects.all(), sees_errors=sees_errors)
         monitor = {"monitor_url": selection.link(reverse("layer_runs:list"))}
         if request.method == "GET":
-            for _name, label, message in LayerRunFilterSet(request.GET, LayerRun.objects.all()).complaints():
+            asked = LayerRunFilterSet(request.GET, LayerRun.objects.all(), sees_errors=sees_errors)
+            for _name, label, message in asked.complaints():
                 said = {"filter": label, "message": message}
                 messages.warning(request, _("%(filter)s: %(message)s This filter was left out.") % said)
         return super().changelist_view(request, (extra_context or {}) | monitor)

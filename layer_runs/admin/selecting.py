@@ -12,6 +12,7 @@ from django.http import HttpRequest
 from django.utils.functional import cached_property
 from django.utils.translation import gettext as _
 
+from ..access import VIEW_DETAILS
 from ..filters import LayerRunFilterSet
 from ..models import LayerRun
 from ..windows import Window
@@ -33,9 +34,10 @@ class Selected:
     def of(cls, request: HttpRequest, runs: QuerySet) -> Selected:
         # Read as the admin's own form reads it.
         is_whole = BooleanField(required=False).to_python(request.POST.get("select_across"))
-        selection = selection_of(dict(request.GET.lists()), LayerRun.objects.all())
+        every, sees_errors = LayerRun.objects.all(), request.user.has_perm(VIEW_DETAILS)
+        selection = selection_of(dict(request.GET.lists()), every, sees_errors=sees_errors)
         # Of what was asked for itself: a period that is none became all of time above.
-        given = LayerRunFilterSet(request.GET, LayerRun.objects.all()).complaints()
+        given = LayerRunFilterSet(request.GET, every, sees_errors=sees_errors).complaints()
         complaints = [f"{label}: {message}" for _name, label, message in given]
         return cls(runs, is_whole, selection, complaints, request.path, request.POST.getlist(ACTION_CHECKBOX_NAME))
 

@@ -8,16 +8,21 @@ from django.contrib import admin
 from django.db.models import Q, QuerySet
 from django.http import HttpRequest
 from django.utils import timezone
+from django.utils.decorators import method_decorator
 from django.utils.translation import gettext_lazy as _
 
 from .. import formatting
 from ..models import AuditEvent
+from ..pages import readable
 
 # The list shows the beginning of what an event was about; its own page shows all that was kept.
 SHOWN = 120
 
 
 @admin.register(AuditEvent)
+@method_decorator(readable, name="changelist_view")
+@method_decorator(readable, name="changeform_view")
+@method_decorator(readable, name="history_view")
 class AuditEventAdmin(admin.ModelAdmin):
     list_display = ("when", "action", "how_many", "actor", "about")
     list_filter = ("action",)

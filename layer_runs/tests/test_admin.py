@@ -195,6 +195,46 @@ def test_q18_it_allows_no_look_ups_but_those_of_the_selection(staff_client, look
     assert staff_client.get(listing(f"?{lookup}")).status_code == 400
 
 
+# What the monitor can select and the admin has no filter of its own for.
+BEYOND = ["node=reflect", "has_errors=1", "min_cost=0.1", "call_type=reflection", "topic=server:1:user:0", "layer_hash=x"]
+
+
+@pytest.mark.parametrize("query", [*BEYOND, "exclude_layer=nightly-user-reflection", "node=reflect&status=failed&q=e"])
+def test_q09_it_shows_whatever_the_monitor_selects_and_never_more(listed, staff_client, dom, query):
+    LlmCallFactory(run=LayerRunFactory(estimated_cost_usd="0.01"))
+    LayerRunFactory(failing=True, layer_hash="x", estimated_cost_usd=None)
+    LayerRunFactory(layer_name="another", estimated_cost_usd="5")
+    monitor = dom(staff_client.get(f"{reverse('layer_runs:list')}?period=all&{query}"))
+    assert 0 < len(monitor.run_ids) < 3
+
+    answer = staff_client.get(listing(f"?{query}"))
+
+    assert answer.status_code == 200
+    assert sorted(run.pk for run in answer.context["cl"].result_list) == sorted(monitor.run_ids)
+    exported = staff_client.post(
+        listing(f"?{query}"), {"action": "export_json", "select_across": "1", "_selected_action": "x"}
+    )
+    assert len(b"".join(exported.streaming_content).splitlines()) == len(monitor.run_ids)
+    assert "default-src 'none'" in exported["Content-Security-Policy"]
+
+
+def test_q09_what_it_has_no_filter_for_is_shown_and_taken_away_by_a_click(staff_client, dom):
+    LayerRunFactory(failing=True)
+    LayerRunFactory()
+    page = dom(staff_client.get(listing("?node=reflect&status=failed")))
+    assert page.link("Node: reflect") == "?status=failed"
+
+
+def test_q09_a_filter_that_one_may_not_use_is_left_out_and_nothing_is_done_with_the_whole(blind_client, dom):
+    LayerRunFactory(failing=True)
+    LayerRunFactory()
+    page = dom(blind_client.get(listing("?node=reflect")))
+    assert "needs the permission to view run details" in page.text("ul[@class='messagelist']")
+    whole = {"action": "export_csv", "select_across": "1", "_selected_action": "x"}
+    answer = dom(blind_client.post(listing("?node=reflect"), whole, follow=True))
+    assert "Nothing was done, since a filter was left out." in answer.text()
+
+
 @pytest.mark.parametrize("query", ["?p=999999", "?o=999", "?o=1.-2.x", "?all=1", "?e=1", "?q=" + "w+" * 500, "?p=x"])
 def test_q19_q20_it_survives_what_can_be_asked_of_a_list(staff_client, query):
     LayerRunFactory.create_batch(3)

@@ -529,6 +529,17 @@ def test_c05_while_the_storage_is_away_every_page_says_so(staff_client, caplog, 
 
 
 @each_address
+def test_c05_the_pages_say_so_without_the_middleware(settings, staff, name, arguments):
+    settings.MIDDLEWARE = [name for name in settings.MIDDLEWARE if "SiteGuard" not in name]
+    LayerRunFactory(id="run", failing=True)
+    client = client_of(staff)
+    with storage_away():
+        answer = client.get(address(name, arguments))
+    assert (answer.status_code, answer["Retry-After"]) == (503, "5")
+    assert_dressed(answer)
+
+
+@each_address
 def test_c05_it_may_go_away_at_any_query(staff_client, name, arguments):
     LayerRunFactory(id="run", failing=True)
     url = address(name, arguments)

@@ -487,6 +487,16 @@ def test_a_mark_is_of_one_source(database):
 
 
 @pytest.mark.django_db
+def test_a_run_that_is_still_running_comes_in_however_far_back_it_began(database, settings):
+    settings.LAYER_RUNS = {"CRASHED_AFTER": timedelta(days=3650)}
+    mark(database, "2027-01-01", "2027-01-01")
+    database.run(status="dry", completed_at=None)
+
+    assert "1 new" in run_import(database)
+    assert LayerRun.objects.get().status == "running"
+
+
+@pytest.mark.django_db
 def test_a_run_older_than_the_mark_goes_on_being_updated_while_it_is_stored(database):
     run_id = database.run()
     run_import(database)

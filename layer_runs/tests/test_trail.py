@@ -67,11 +67,12 @@ def test_a17_every_download_leaves_who_what_and_how_many(client, name, args, row
     LayerRunFactory(layer_name="a", failing=True)
     LayerRunFactory(layer_name="a")
     url = url_of(name, *args)
+    what = f"{url}?status=failed&period=7d{', with error texts' if name == 'export' else ''}"
     response = client.get(f"{url}?status=failed&utm_source=x")
-    assert events() == [("export", "ada", f"{url}?status=failed&period=7d", None)]
+    assert events() == [("export", "ada", what, None)]
     text = b"".join(response.streaming_content).decode()
     assert len(text.splitlines()) == rows + (args != ["json"])
-    assert events() == [("export", "ada", f"{url}?status=failed&period=7d", rows)]
+    assert events() == [("export", "ada", what, rows)]
 
 
 def test_a17_a_raw_row_is_an_export_of_one_run(client):
@@ -89,7 +90,7 @@ def test_a17_an_export_from_the_admin_leaves_which_runs_it_was(client, kind, who
     url = reverse(RUNS) + "?status=failed"
     b"".join(client.post(url, data | ({"select_across": "1"} if whole else {})))
     which = f"all of {url}&period=all" if whole else f"ticked: {runs[0].pk}, {runs[1].pk}"
-    assert events() == [("export", "ada", f"{kind} {which}", 3 if whole else 2)]
+    assert events() == [("export", "ada", f"{kind} {which}, with error texts", 3 if whole else 2)]
 
 
 @pytest.mark.parametrize(

@@ -25,11 +25,15 @@ class DownloadView(ABC, MonitorView):
             return HttpResponseBadRequest("\n".join(complaints), content_type="text/plain; charset=utf-8")
         # The period is said, also where it is the one that needs no saying.
         what = self.selection.link(request.path, period=self.selection.named_period or None)
-        return export.send(self.download(**kwargs), request, what=what)
+        return export.send(self.download(**kwargs), request, what=what + self.extent())
 
     @abstractmethod
     def download(self, **kwargs: Any) -> export.File:
         """Return what there is to download."""
+
+    def extent(self) -> str:
+        """Return what the trail adds to the address."""
+        return ""
 
 
 class ExportView(DownloadView):
@@ -40,6 +44,9 @@ class ExportView(DownloadView):
             raise Http404(_("Runs are exported as csv or json."))
         runs = self.selection.filter_queryset(LayerRun.objects.all()).newest_first()
         return export.runs_file(runs, kind, with_details=self.sees_details)
+
+    def extent(self) -> str:
+        return f", {export.extent(self.sees_details)}"
 
 
 class LensCsvView(DownloadView):

@@ -87,7 +87,7 @@ class Command(BaseCommand):
         self.dry_run, self.bring_back = options["dry_run"], options["bring_back"]
         self.seen: set[str] | None = set() if options["report_missing"] else None
         self.event: AuditEvent | None = None
-        self.what = f"{source or 'default'}: {path}"
+        self.what = f"{source or 'default'}: {path}{' --bring-back' if self.bring_back else ''}"
         try:
             with (
                 self.stopping.listening(),
