@@ -8,7 +8,7 @@ from datetime import timedelta
 from difflib import get_close_matches
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, SupportsFloat
 
 from django.conf import settings
 from django.contrib.admin import AdminSite
@@ -21,9 +21,10 @@ from .conf import DEFAULTS
 from .health import database_file
 from .models import LayerRun
 
+# Not the app of the sessions: they may live in a cache or a cookie. Their middleware is what Django's admin asks for.
 APPS = (
-    *("django.contrib.admin", "django.contrib.auth", "django.contrib.contenttypes", "django.contrib.sessions"),
-    *("django.contrib.messages", "django.contrib.staticfiles", "django_htmx", "django_filters", "django_tables2"),
+    *("django.contrib.admin", "django.contrib.auth", "django.contrib.contenttypes", "django.contrib.messages"),
+    *("django.contrib.staticfiles", "django_htmx", "django_filters", "django_tables2"),
 )
 CONTEXT_PROCESSORS = (
     "django.template.context_processors.request",
@@ -130,9 +131,6 @@ def _surroundings() -> Found:
         yield _error(8, f"The templates need the context processor {', '.join(missing)}.", hint)
     if not settings.USE_TZ:
         yield _error(9, "USE_TZ is False: times of runs would be ambiguous or wrong.", "Set USE_TZ = True.")
-    if GUARD not in settings.MIDDLEWARE:
-        message = "Outside of the app's own pages a NUL in a request, or a lost database, is a server error."
-        yield _warning(5, message, f'Put "{GUARD}" first in MIDDLEWARE.')
     theirs = [name for name in settings.MIDDLEWARE if str(name).startswith(OTHER_CSP)]
     said = getattr(settings, "LAYER_RUNS", {})
     if theirs and isinstance(said, dict) and "CSP" not in said:
@@ -161,8 +159,12 @@ def _sqlite_locks() -> Found:
     if str(options.get("transaction_mode", "")).upper() != "IMMEDIATE":
         message = "SQLite transactions that begin by reading fail with 'database is locked' when they come to write."
         yield _warning(1, message, 'Set "transaction_mode": "IMMEDIATE" in the OPTIONS of the database.')
-    if float(options.get("timeout", LEAST_TIMEOUT)) < LEAST_TIMEOUT:
-        message = f"SQLite waits {options['timeout']} seconds for another writer, and then fails."
+    timeout = options.get("timeout", LEAST_TIMEOUT)
+    if not isinstance(timeout, SupportsFloat):
+        message = f"The `timeout` of the database is {timeout!r}, which is no number: SQLite cannot be opened with it."
+        yield _error(10, message, 'Set "timeout": 20 in the OPTIONS of the database.')
+    elif float(timeout) < LEAST_TIMEOUT:
+        message = f"SQLite waits {timeout} seconds for another writer, and then fails."
         yield _warning(2, message, 'Set "timeout": 20 in the OPTIONS of the database.')
 
 
@@ -173,8 +175,8 @@ def sqlite_file(app_configs: Any = None, databases: Any = None, **kwargs: Any) -
         return []
     try:
         return list(_sqlite_file(connection))
-    except DatabaseTrouble:
-        return []  # One that cannot be opened has other troubles.
+    except (DatabaseTrouble, TypeError):
+        return []  # One that cannot be opened has other troubles. The second is for options of a wrong type.
 
 
 def _sqlite_file(connection: Any) -> Found:
@@ -210,6 +212,9 @@ def in_the_open(app_configs: Any = None, **kwargs: Any) -> list[CheckMessage]:
 
 
 def _in_the_open() -> Found:
+    if GUARD not in settings.MIDDLEWARE:
+        message = "Outside of the app's own pages a NUL in a request, or a lost database, is a server error."
+        yield _warning(5, message, f'Put "{GUARD}" first in MIDDLEWARE.')
     if settings.DEBUG and not set(settings.ALLOWED_HOSTS) <= THIS_MACHINE:
         message = "DEBUG is on at a name that others can reach: errors would show them settings and run data."
         yield _warning(7, message, "Set DEBUG = False.")

@@ -41,6 +41,7 @@ class Site:
 
     def started(self) -> Self:
         options = ["--worker-class=gthread", f"--workers={WORKERS}", f"--threads={THREADS}", "--log-level=warning"]
+        options += ["--forwarder-headers=", "--limit-request-line=8190"]
         if any("--no-control-socket" in (setting.cli or ()) for setting in make_settings().values()):
             options.append("--no-control-socket")
         command = processes.module("gunicorn", *options, f"--bind={HOST}:{self.port}", "zos_site.wsgi:application")

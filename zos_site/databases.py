@@ -54,7 +54,13 @@ def _sqlite(settings: dict[str, Any]) -> dict[str, Any]:
     if not may_create and name != ":memory:" and not name.startswith("file:"):
         # An empty database in place of one that was lost would look like a site without runs.
         name = f"file:{quote(name)}{MUST_EXIST}"
-    return settings | {"NAME": name, "OPTIONS": SQLITE_OPTIONS | settings.get("OPTIONS", {})}
+    options = SQLITE_OPTIONS | settings.get("OPTIONS", {})
+    try:
+        # SQLite takes no text, and a URL holds nothing else.
+        options["timeout"] = float(options["timeout"])
+    except (TypeError, ValueError):
+        raise ImproperlyConfigured(f"DATABASE_URL has the timeout {options['timeout']!r}: say seconds.") from None
+    return settings | {"NAME": name, "OPTIONS": options}
 
 
 def _postgresql_options(said: dict[str, Any]) -> dict[str, Any]:

@@ -5,6 +5,9 @@ from __future__ import annotations
 import logging
 import time
 
+# What Django calls suspicious, and is a stranger's or a link's mistake: by the name of its exception.
+REFUSED_IN_SILENCE = ("DisallowedHost", "DisallowedModelAdminLookup", "DisallowedModelAdminToField")
+
 
 class OneLine(logging.Formatter):
     """Show controls and line breaks as what they are; a traceback goes on in indented lines."""

@@ -168,6 +168,8 @@ def serve(port: int) -> None:
     from gunicorn.config import make_settings
 
     options = ["--worker-class=gthread", "--workers=2", "--threads=4", "--log-level=warning"]
+    # By default a header of this machine may say where the site is mounted; any but the right one is a server error.
+    options.append("--forwarder-headers=")
     # A selection of many values is a long address; this is the longest line that it takes.
     options.append("--limit-request-line=8190")
     # Newer ones open a socket in the user's home, which nobody asked for.

@@ -10,7 +10,7 @@ from django.core.exceptions import ImproperlyConfigured
 
 from .databases import STATE_DIR, database
 from .environment import env_bool, env_list, env_number
-from .logs import is_ours
+from .logs import REFUSED_IN_SILENCE, is_ours
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 
@@ -153,8 +153,9 @@ LOGGING = {
     "loggers": {
         "django": {"handlers": ["console"], "level": "WARNING", "propagate": False},
         "django.request": {"filters": ["ours"]},
-        # Whoever knocks with a name that is not ours is answered 400: that is enough said.
-        "django.security.DisallowedHost": {"level": "CRITICAL"},
+        # Whoever knocks with a name that is not ours, or asks the admin for a filter or a field that it does not offer,
+        # is answered 400: that is enough said.
+        **dict.fromkeys(map("django.security.{}".format, REFUSED_IN_SILENCE), {"level": "CRITICAL"}),
         "axes": {"level": "ERROR"},
         "layer_runs.audit": {"level": "INFO"},
         "zos_site.login": {"level": "INFO"},

@@ -11,6 +11,8 @@ import pytest
 from django.apps import apps
 from django.conf import settings as site
 from django.core.checks import registry, run_checks
+from django.db import connections
+from django.db.backends.sqlite3.base import DatabaseWrapper as SQLite
 
 from layer_runs import checks
 from layer_runs.conf import DEFAULTS
@@ -154,6 +156,14 @@ def listing(monkeypatch):
     return lambda listed: monkeypatch.setattr(checks, "settings", SimpleNamespace(INSTALLED_APPS=listed, **kept))
 
 
+def test_sessions_may_live_in_a_cookie_as_long_as_their_middleware_is_there(listing, settings):
+    listing([name for name in site.INSTALLED_APPS if name != "django.contrib.sessions"])
+    assert ids() == set()
+    settings.MIDDLEWARE = [name for name in settings.MIDDLEWARE if "sessions" not in name]
+    # Django's own check, which the app leaves this to.
+    assert "admin.E410" in {message.id for message in run_checks()}
+
+
 @pytest.mark.parametrize("app", checks.APPS)
 def test_o02_e006_an_app_that_is_missing(listing, app):
     listing([name for name in site.INSTALLED_APPS if name != app])
@@ -191,6 +201,9 @@ def test_o02_e009_times_without_a_zone(settings):
 def test_o02_w005_no_guard_for_the_rest_of_the_site(settings):
     settings.MIDDLEWARE = [name for name in settings.MIDDLEWARE if name != checks.GUARD]
     assert ids() == {"W005"}
+    # It is optional: only whoever goes into the open is asked to think of it.
+    assert "layer_runs.W005" not in {message.id for message in run_checks()}
+    assert "layer_runs.W005" in {message.id for message in run_checks(include_deployment_checks=True)}
 
 
 @pytest.mark.parametrize(
@@ -220,6 +233,18 @@ def test_o02_c01_w001_transactions_that_begin_by_reading(database, mode):
 def test_o02_c01_w002_a_writer_without_patience(database, seconds, said):
     database("sqlite", OPTIONS=GOOD_SQLITE | {"timeout": seconds})
     assert ids() == said
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("bad", ["20", "long", None, [20]], ids=str)
+def test_o02_c01_e010_a_patience_that_is_no_number(tmp_path, bad):
+    """With Django's own connection, since it is what cannot be made."""
+    known = connections["default"].settings_dict | {"NAME": tmp_path / "runs.sqlite3"}
+    odd = SQLite(known | {"ENGINE": SQLite.__module__, "OPTIONS": GOOD_SQLITE | {"timeout": bad}})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(checks, "_connection", lambda: odd)
+        assert ids(databases=["default"]) == {"E010"}
+        assert repr(bad) in found()["E010"].msg
 
 
 def test_sqlite_waits_long_enough_by_itself(database):
@@ -328,7 +353,7 @@ def test_the_documentation_lists_every_check_and_no_other():
     letters = {"_error": "E", "_warning": "W"}
     ours = {f"{letters[kind]}{int(n):03}" for kind, n in re.findall(r"(_error|_warning)\(\s*(\d+),", code)}
     listed = re.findall(r"^\| `layer_runs\.([EW]\d{3})` \|", (ROOT / "docs" / "deploy.md").read_text(), re.MULTILINE)
-    assert len(ours) == 18
+    assert len(ours) == 19
     assert sorted(listed) == sorted(ours)
 
 

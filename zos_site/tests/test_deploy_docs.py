@@ -10,6 +10,7 @@ import pytest
 from django.core.management import get_commands, load_command_class
 from gunicorn.config import Config
 
+MANAGE = "manage.py "
 ROOT = Path(__file__).resolve().parents[2]
 DEPLOY = (ROOT / "docs" / "deploy.md").read_text()
 
@@ -41,12 +42,36 @@ def test_o05_retention_is_a_part_of_the_installation():
 
 
 def test_the_web_server_knows_the_options_it_is_given():
-    lines = typed("gunicorn")
-    assert len(lines) == 2
-    for line in lines:
-        parsed = Config().parser().parse_args(line)
-        assert parsed.worker_class == "gthread"
-        assert parsed.bind == ["127.0.0.1:8000"]
+    typed_in, unit = typed("gunicorn")
+    assert typed_in == unit
+    parsed = Config().parser().parse_args(unit)
+    assert parsed.worker_class == "gthread"
+    assert parsed.bind == ["127.0.0.1:8000"]
+    assert parsed.control_socket_disable
+
+
+def test_q15_no_header_tells_the_web_server_where_the_site_is_mounted():
+    (said, *_) = {Config().parser().parse_args(line).forwarder_headers for line in typed("gunicorn")}
+    config = Config()
+    config.set("forwarder_headers", said)
+    assert config.forwarder_headers == []
+
+
+def test_every_command_is_run_by_the_user_of_the_site_in_a_shell_that_knows_its_variables():
+    """Each block in which somebody types `manage.py`; the units say it in words of their own."""
+    blocks = [block for block in re.findall(r"^```sh\n(.*?)^```", DEPLOY, re.MULTILINE | re.DOTALL) if MANAGE in block]
+    assert len(blocks) == 3
+    for block in blocks:
+        lines = block.splitlines()
+        runs = [number for number, line in enumerate(lines) if MANAGE in line]
+        assert "set -a; . /etc/layer-runs.env; set +a" in lines[: runs[0]]
+        assert all(lines[number].startswith("runuser -u layer-runs -- ") for number in runs)
+
+
+def test_the_variables_of_the_installation_are_those_of_a_site_in_the_open():
+    table = DEPLOY.split("\n## Settings\n")[1].split("\n## ")[0]
+    written = re.search(r"<<EOF\n(.*?)^EOF", DEPLOY, re.MULTILINE | re.DOTALL)[1]
+    assert re.findall(r"^([A-Z_]+)=", written, re.MULTILINE) == re.findall(r"^\| `([A-Z_]+)` \|", table, re.MULTILINE)
 
 
 def test_o01_a_database_in_use_is_never_copied_as_a_file():

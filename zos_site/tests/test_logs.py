@@ -118,6 +118,28 @@ def test_it_logs_what_was_refused_and_what_failed_and_not_what_was_mistyped(rf, 
     assert bool(caplog.records) is logged
 
 
+@pytest.mark.django_db
+@pytest.mark.parametrize(
+    ("host", "query"),
+    [
+        ("testserver", "logentry__user__password=a"),
+        ("testserver", "_to_field=password"),
+        ("evil.example", ""),
+    ],
+    ids=["filter", "field", "host"],
+)
+def test_o06_what_the_admin_does_not_offer_is_refused_and_not_worth_a_traceback(caplog, host, query):
+    client = Client(HTTP_HOST=host)
+    client.force_login(StaffFactory(is_superuser=True))
+    caplog.clear()
+    logging.getLogger("django").addHandler(caplog.handler)
+    try:
+        assert client.get(f"/admin/auth/user/?{query}").status_code == 400
+    finally:
+        logging.getLogger("django").removeHandler(caplog.handler)
+    assert caplog.records == []
+
+
 def test_every_logger_of_the_site_writes_to_stderr_with_one_formatter():
     handlers = site.LOGGING["handlers"]
     assert {(handler["class"], handler["formatter"]) for handler in handlers.values()} == {

@@ -223,7 +223,9 @@ def test_the_server_opens_no_socket_in_the_users_home(started, monkeypatch, flag
 
 def test_the_server_knows_the_options_it_is_given(started):
     run.main()
-    Config().parser().parse_args(started[0][3:])
+    parsed = Config().parser().parse_args(started[0][3:])
+    # No header of a request says where the site is mounted.
+    assert parsed.forwarder_headers == ""
 
 
 def test_it_says_in_a_sentence_why_it_cannot_run(started, monkeypatch, capsys):

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import re
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
@@ -95,6 +96,18 @@ def test_c01_it_waits_for_other_writers_on_sqlite():
 def test_it_lets_the_url_override_one_sqlite_option_and_keeps_the_others():
     options = database("sqlite:////somewhere/x.sqlite3?timeout=5")["OPTIONS"]
     assert (options["timeout"], options["transaction_mode"]) == (5, "IMMEDIATE")
+
+
+@pytest.mark.parametrize(("said", "seconds"), [("7", 7), ("2.5", 2.5)])
+def test_c01_it_waits_as_long_as_the_url_says(said, seconds):
+    assert database(f"sqlite:////runs.sqlite3?timeout={said}")["OPTIONS"]["timeout"] == seconds
+    with sqlite3.connect(":memory:", timeout=database(f"sqlite:////x?timeout={said}")["OPTIONS"]["timeout"]) as there:
+        assert there.execute("PRAGMA busy_timeout").fetchone() == (seconds * 1_000,)
+
+
+def test_c01_a_patience_that_is_no_number_is_named_before_anything_is_opened():
+    with pytest.raises(ImproperlyConfigured, match="the timeout 'long': say seconds"):
+        database("sqlite:////runs.sqlite3?timeout=long")
 
 
 def test_it_keeps_what_the_url_says_about_postgresql():

@@ -48,6 +48,16 @@ def test_it_says_in_plain_words_that_there_is_nothing_at_an_address(client):
     assert "There is nothing at this address" in response.content.decode()
 
 
+@pytest.mark.parametrize("host", ["testserver", "evil.example"])
+def test_it_says_in_plain_words_that_a_request_is_refused(host, settings):
+    settings.SECURE_SSL_REDIRECT = host == "evil.example"
+    client = Client(HTTP_HOST=host)
+    client.force_login(StaffFactory(is_superuser=True))
+    response = client.get("/admin/auth/user/?logentry__user__password=a")
+    assert response.status_code == 400
+    assert "This request could not be understood" in response.content.decode()
+
+
 def test_it_can_say_that_something_broke_without_user_database_or_static_files(django_db_blocker):
     with django_db_blocker.block():
         page = render_to_string("500.html")
