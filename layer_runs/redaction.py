@@ -1,7 +1,8 @@
 """Replacing keys, tokens and passwords in error text. Pure Python, in time proportional to the text.
 
 The head of a secret is looked for first, such as `sk-`, `Bearer ` or `password=`, and then what follows is judged: see
-`secret_shapes.py`. Only the secret is replaced; its head stays, so that a reader knows what was there.
+`secret_names.py` and `secret_shapes.py`. Only the secret is replaced; its head stays, so that a reader knows what was
+there.
 """
 
 from __future__ import annotations
@@ -11,7 +12,9 @@ from collections.abc import Iterable, Iterator
 from functools import cache
 from typing import Any
 
-from .secret_shapes import NAMES, RULES, Reader, Rule
+from .secret_names import NAMES
+from .secret_rules import Reader, Rule
+from .secret_shapes import RULES
 
 REDACTED = "[redacted]"
 # Beyond it, JSON is not kept: fields.MAX_DEPTH.

@@ -32,8 +32,20 @@ _VARIABLE = re.compile(r"[A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+")
 _DOTTED = re.compile(r"[A-Za-z_][\w.]*")
 _CALL = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)+[(\[].*|[A-Za-z_]+[(\[].*", re.S)
 _PLACEHOLDER = re.compile(r"\$?\{.*|<.*|%[(\w].*|\$[A-Z_]+|[xX]+|[\W_]*|.*(?:\*\*|\u2022\u2022).*", re.S)
-# Such as `db-creds-v2`, `us-east-1` or `learn-contrib-0.24`.
-_NAME = re.compile(r"[A-Za-z]{0,15}(?:[-_./:@+](?:v?[\d.]{1,5}|[A-Za-z]{1,15}))*+[-_./:@+]?")
+# Such as `db-creds-v2`, `us-east-1`, `learn-contrib-0.24` or `nightly-2026-11-01T00`.
+_NAME = re.compile(
+    r"[A-Za-z]{0,15}(?:[-_./:@+](?:\d{4}-\d\d-\d\d(?:T[\d:.]{1,15}Z?)?|v?[\d.]{1,5}|[A-Za-z]{1,15})(?![A-Za-z\d]))*+"
+    r"[-_./:@+]?"
+)
+# `function_call1`, `cl100k_base`, `0x7f3a2b1c`.
+_IDENTIFIER = re.compile(r"[A-Za-z]{1,15}\d{0,3}[a-z]?(?:_[A-Za-z]{2,15}\d{0,2})+|0x[0-9A-Fa-f]{1,16}")
+_PLACE = re.compile(r"arn:|(?:file|gs|https?|s3)://|[A-Za-z]:[\\/]|(?:~|\.{1,2})?(?:/[a-z_][a-z0-9_.-]{0,40})+/?\Z")
+_NAME_OF_ITS_OWN = re.compile(
+    r"(?:my|new|old|the|your)?(?:api|auth)?(?:cred(?:ential)?s?|key|pass(?:phrase|wd|word)?|pwd|secret|token)", re.I
+)
+_FIGURES = re.compile(r"\d.*[A-Za-z]|\d{6}")
+_SOMEBODY = re.compile(r"[A-Za-z]+\d{0,4}")
+_IS_NOT_THERE = re.compile(r"[ \t](?:cannot|does|has|(?:is )?not (?:a|allowed|found|in|on))\b")
 _PROSE = re.compile(
     r"[\W\d]*[A-Za-z]+(?:['\u2019][a-z]+)?(?:[\s,.:;!?()<>='\"\u2018-\u201d-]+(?:[A-Za-z]+|\d{1,4}))+\W*"
 )
@@ -48,6 +60,26 @@ def is_mixed(value: str) -> bool:
 def is_random(value: str) -> bool:
     """Tell what a machine made up from words, names and figures."""
     return not _NAME.fullmatch(value) and (is_mixed(value) or (len(value) >= 16 and not value.isdigit()))
+
+
+def is_made_up(value: str) -> bool:
+    """Tell what nobody would type: many figures, or letters after them, and no name that has a figure in it."""
+    return is_random(value) and not is_in_a_vocabulary(value) and _FIGURES.search(value) is not None
+
+
+def is_in_a_vocabulary(value: str) -> bool:
+    """Tell a token of a language model or of a parser, or an address, from one that opens a door."""
+    return not value.isascii() or _IDENTIFIER.fullmatch(value) is not None
+
+
+def is_a_place(value: str) -> bool:
+    """Tell where a secret is kept, such as a path or an ARN, from the secret."""
+    return _PLACE.match(value) is not None
+
+
+def is_somebody(value: str, after: str) -> bool:
+    """Tell who is spoken of from a value: `user42 not in group`."""
+    return _SOMEBODY.fullmatch(value) is not None and _IS_NOT_THERE.match(after) is not None
 
 
 def is_said(value: str) -> bool:
@@ -73,6 +105,13 @@ def is_in_a_program(value: str, after: str) -> bool:
     if not value.replace("_", "").replace(".", "").isalpha():
         return _CALL.fullmatch(value) is not None
     return len(value) < 4 or "." in value or _OWN_NAME.search(value) is not None
+
+
+def is_in_the_environment(value: str, after: str) -> bool:
+    """Tell an expression or a constant from what a shell gives a variable, which may be called `secretpw`."""
+    if after[:1] in ('"', "'", "`") or not value.isalpha() or _NAME_OF_ITS_OWN.fullmatch(value):
+        return is_in_a_program(value, after)
+    return len(value) < 4 or value.isupper() or after[:1] in ("(", "[")
 
 
 def is_last(after: str) -> bool:

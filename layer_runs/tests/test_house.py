@@ -57,6 +57,8 @@ LAYERS = [
         "statistics",
         "decomposition",
         "redaction",
+        "secret_names",
+        "secret_rules",
         "secret_shapes",
         "secret_values",
         "lines",

@@ -86,6 +86,35 @@ SECRETS = [
     pytest.param(
         "-----BEGIN RSA PRIVATE KEY-----§-----END RSA PRIVATE KEY-----", f"\n{RANDOM}\n{RANDOM}=\n", id="d28-pem"
     ),
+    pytest.param("404: https://discord.com/api/webhooks/112233445566778899/§", RANDOM * 2, id="d28-discord-webhook"),
+    pytest.param("https://discordapp.com/api/v10/webhooks/112233445566778899/§/github", LOWER, id="d28-discord-github"),
+    pytest.param(
+        "Improper token MTk4NjIyNDgzNDcxOTI1MjQ4.§ has been passed", f"Cl2FMQ.{RANDOM[:27]}", id="d28-discord-bot"
+    ),
+    pytest.param(r"token:\nNzE2ODQ0OTE4MDcyMjQ2Mjcy.§", f"X-_abc.{RANDOM}abcdef", id="d28-discord-bot-escaped"),
+    pytest.param("https://hooks.slack.com/services/T012AB3CD/B045EF6GH/§ said 403", RANDOM[:24], id="d28-slack-hook"),
+    pytest.param("https://api.telegram.org/bot123456789:§/sendMessage", "AA" + RANDOM, id="d28-telegram"),
+    pytest.param("https://§@host/path", "abcdef1234567890abcdef", id="d28-user"),
+    pytest.param("https://§@o1.ingest.sentry.io/7", LOWER, id="d28-user-of-sentry"),
+    pytest.param("git clone --token § failed", "abcd1234efgh5678", id="d28-option-token"),
+    pytest.param("run --password §", "x1y2z3", id="d28-option-password"),
+    pytest.param("run --api-key § --now", LOWER, id="d28-option-api-key"),
+    pytest.param("run --openai-api-key '§'", RANDOM, id="d28-option-quoted"),
+    pytest.param("Command '['run', '--token', '§']' returned 1", LOWER, id="d28-option-in-a-list"),
+    pytest.param("curl -s -u admin:§ https://host", "s3cret", id="d28-curl"),
+    pytest.param("curl --user 'admin:§' https://host", "swordfish", id="d28-curl-quoted"),
+    pytest.param("password=SecretStr('§')", "abc123def", id="d28-secret-str"),
+    pytest.param("The API key § is invalid", "abcdef1234567890abcdef", id="d28-api-key-told"),
+    pytest.param("PGPASSWORD=§ psql", "secretpw", id="d28-environment-pgpassword"),
+    pytest.param("GITHUB_TOKEN=§ make", "swordfish", id="d28-environment-token"),
+    pytest.param("CLIENT_SECRET=§ make", "mysecretvalue", id="d28-environment-secret"),
+    pytest.param("OPENAI_API_KEY=§ make", "mykeyforopenai", id="d28-environment-api-key"),
+    pytest.param("r8_§", RANDOM, id="d28-replicate"),
+    pytest.param("pplx-§", RANDOM + RANDOM[:16], id="d28-perplexity"),
+    pytest.param("xai-§", RANDOM * 2, id="d28-xai"),
+    pytest.param("SG.§.", f"{RANDOM[:22]}.{RANDOM}a1b2c3", id="d28-sendgrid"),
+    pytest.param("npm_§", RANDOM + "a1b2", id="d28-npm"),
+    pytest.param("dckr_pat_§", RANDOM[:27], id="d28-docker"),
 ]
 
 INNOCENT = [
@@ -137,6 +166,29 @@ INNOCENT = [
             r"C:\Users\token\secret.txt s3://bucket/key=abc",
             "ASIANCOUNTRIES hf_transformers_model ghost_ghp_ xoxo-hugs",
             "",
+            "continuation_token: abc123DEF456",
+            "cursor token=abc123DEF, nextContinuationToken=abc123DEF",
+            "csrf token: abc123",
+            "token='\u0120hello1'",
+            "token: 'function_call1'",
+            "token=cl100k_base",
+            "token: 0x7f3a2b1c",
+            "Service key: 'channel_speak'",
+            "account_key: user_42",
+            "encryption key: AES256",
+            "private key=/etc/ssl/key1.pem, secret: /run/secrets/db1 token=/var/run/token1",
+            "access key=arn:aws:iam::123456789012:role/x",
+            "secret: nightly-user-reflection-2026-11-01T00",
+            "Invalid password: user42 not in group",
+            "ASIAPACIFICSOUTH1 ASIAPACIFICSOUTHEAST1 AKIAPACIFICSOUTHEAST",
+            "the options --token and --password are required; --token TOKEN --api-key $API_KEY1 --password-file x1.txt",
+            "docker run -u 1000:1000, chown -u user1:group1, curl -u user:$PASS",
+            "https://git@github.com/x ssh://deploy-user-2024@host https://app2_reader_readonly@host http://localhost",
+            "The API key is invalid. The API key openai_api_key_2 was not found",
+            "PASSWORD=password MAX_TOKEN=4096 TOKEN=IDENTIFIER GITHUB_TOKEN=settings.token API_KEY=get_key()",
+            "npm_config_registry npm_package_version xai-grok-4-fast-reasoning pplx-online-model-large",
+            "MTk4NjIyNDgzNDcxOTI1MjQ4.method.call some_module_of_a_long_name.Client.test_of_what_is_even_longer2",
+            "/webhooks/12345/deliveries /bot12345:commands https://hooks.slack.com/services/T/B/XXXXXXXX",
         ]
     )
 ]
@@ -153,6 +205,11 @@ def test_d28_a_secret_is_replaced_and_all_else_stays(text: str, secret: str) -> 
 def test_d28_ordinary_text_about_tokens_and_passwords_stays_to_the_letter(text: str) -> None:
     assert redact(text) == (text, 0)
     assert redact_json([{"topic": text, "error": text}]) == ([{"topic": text, "error": text}], 0)
+
+
+def test_d28_a_token_that_is_the_user_of_a_url_goes_with_its_password() -> None:
+    assert redact(f"https://{RANDOM}:x-oauth-basic@github.com/x") == ("https://[redacted]@github.com/x", 1)
+    assert redact(f"https://deploy-of-the-app-2:{LOWER}@host") == ("https://deploy-of-the-app-2:[redacted]@host", 1)
 
 
 @pytest.mark.parametrize(("text", "secret"), SECRETS)
@@ -219,6 +276,17 @@ def test_d28_what_was_redacted_and_then_cut_gains_no_secret(text: str, length: i
         ),
         *("://a:", "secret: a1 ", "authorization: ", "-----BEGIN PRIVATE KEY-----", "AKIA ", "hf_ ", "\\", '"', ","),
         *('token="\\', "password=a,", "api_key:", "token=\"x'", "redis://:a@", "authorization=", "=", "key: sk-"),
+        *(
+            "--token ",
+            "curl -u a:",
+            "-u",
+            "https://a1",
+            ".",
+            f"{RANDOM}.",
+            "NTk4" * 7 + ".abcdef.",
+            "api key ",
+            "/bot1",
+        ),
     ],
 )
 def test_d28_d29_a_long_text_takes_time_in_proportion(piece: str) -> None:
