@@ -17,7 +17,6 @@ from django.utils.translation import gettext as _
 from . import formatting
 from .conf import get_config
 from .keyset import Order
-from .lines import visible
 from .models import LayerRun, Status
 
 
@@ -44,7 +43,7 @@ def badge(status: str) -> str:
         '<svg class="lr-i" aria-hidden="true"><use href="#lr-{}"/></svg>{}</span>',
         status,
         icon,
-        visible(status) or _("no status"),
+        status or _("no status"),
     )
 
 
@@ -103,7 +102,7 @@ class LayerColumn(RunColumn):
             '<a href="{0}" hx-get="{0}" hx-target="#run-detail" hx-swap="innerHTML" hx-push-url="true"'
             ' hx-sync="#run-detail:replace"><span hx-disable>{1}</span></a>',
             look.href(run),
-            visible(run.layer_name) or _("(no name)"),
+            run.layer_name or _("(no name)"),
         )
 
 
@@ -190,8 +189,8 @@ class ErrorColumn(RunColumn):
             return ""
         if not look.sees_errors:
             return formatting.plural(run.error_count, "error")
-        said = visible(formatting.error_title(run.error_preview)) or _("An error without a message")
-        parts = [said, *([visible(run.error_node)] if run.error_node else [])]
+        said = formatting.error_title(run.error_preview) or _("An error without a message")
+        parts = [said, *([run.error_node] if run.error_node else [])]
         if run.error_count > 1:
             parts.append(_("and %s more") % formatting.count(run.error_count - 1))
         return ", ".join(parts)

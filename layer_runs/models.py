@@ -18,6 +18,7 @@ from .derived import ErrorLine, RunUsage
 from .errors import RunError, read_errors
 from .expressions import ErrorCount, FirstErrorText, IsRunId, MillisecondsBetween
 from .fields import MAX_USD, CleanJSONField, CleanTextField, RedactedJSONField, UsdField, new_ulid
+from .lines import visible
 from .notes import redacted_in, with_note
 from .querysets import LayerRunQuerySet
 from .removals import PruneMark, RemovedRun
@@ -163,7 +164,7 @@ class LayerRun(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.layer_name} {self.id}"
+        return visible(f"{self.layer_name} {self.id}")
 
     def save(self, *args: Any, **kwargs: Any) -> None:
         """Save the run and, where a field it follows from may have changed, what is derived from it."""

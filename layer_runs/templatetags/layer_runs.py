@@ -7,7 +7,6 @@ from django.utils import timezone
 
 from .. import formatting
 from ..columns import badge
-from ..lines import visible
 
 register = template.Library()
 
@@ -17,7 +16,6 @@ register.filter("usd_exact", formatting.usd_exact)
 register.filter("duration", formatting.duration)
 register.filter("relative", formatting.relative)
 register.filter("per_100", formatting.per_100)
-register.filter("visible", visible)
 register.simple_tag(badge)
 
 

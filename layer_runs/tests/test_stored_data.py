@@ -11,7 +11,9 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
+import lxml.html
 import pytest
 import time_machine
 from django.contrib.admin.utils import quote
@@ -24,9 +26,10 @@ from django.utils import timezone
 
 from layer_runs.expressions import SumOfUsd
 from layer_runs.lenses.durations import Typical, typical
-from layer_runs.models import ErrorLine, LayerRun
+from layer_runs.lines import spelled_out
+from layer_runs.models import AuditEvent, ErrorLine, LayerRun
 from layer_runs.tests.conftest import ATTRIBUTE, FRAGMENTS, ODD_ERRORS, SCRIPT, Dom, insert_raw
-from layer_runs.tests.factories import LayerRunFactory
+from layer_runs.tests.factories import LayerRunFactory, LlmCallFactory, StaffFactory
 
 TEMPLATES = sorted((Path(__file__).parents[1] / "templates").rglob("*.html"))
 GOOD = 50
@@ -280,6 +283,132 @@ def test_d13_characters_that_turn_or_hide_text_are_shown_for_what_they_are(good,
     assert any("%E2%80%AE" in link for link in get("?layer_name=" + SPOOF).links)
     kept = LayerRunFactory(layer_name="\u200f👩‍👩‍👧\u200cمرحبا")
     assert kept.layer_name in get("", "detail", kept.pk).text()
+
+
+# The fields of forms that must send a value back as it is: the only place where it stands as it is.
+CHOICES = ("layer_name", "status", "model_name", "source")
+EXACT_FIELDS = {*CHOICES, "exclude_layer", "layer_hash", "q", "since", "min_cost", "a"}
+UNSEEN = "\u202e\u200b\u2066"
+
+
+def raw_parts(answer: Dom) -> list[str]:
+    """Return the texts and attributes of a page that hold what cannot be seen, but for the values of fields."""
+    found, exact = [], 0
+    for element in answer.root.iter():
+        texts = [("", element.text or ""), ("", element.tail or ""), *element.items()]
+        for name, text in texts:
+            if not set(UNSEEN) & set(text):
+                continue
+            if element.tag in ("input", "option") and name == "value" and element.get("name") in EXACT_FIELDS:
+                exact += sum(map(text.count, UNSEEN))
+            else:
+                found.append(f"{element.tag} {name}: {text!r}")
+    # What a parser of HTML made of it is all there was.
+    assert found or exact == sum(map(answer.source.count, UNSEEN))
+    return found
+
+
+@pytest.fixture
+def spoofed(good) -> list[LayerRun]:
+    """Runs of two versions of a layer, with calls, that hold what cannot be seen wherever they hold a text."""
+    fields = {
+        **{"layer_name": f"evil {SPOOF} value=", "model_name": SPOOF, "model_profile": SPOOF, "model_provider": SPOOF},
+        **{"source": SPOOF, "status": SPOOF, "estimated_cost_usd": "2", "notes": {"altered": {SPOOF: SPOOF}}},
+    }
+    both = [{"topic": f"{SPOOF}{n}", "error": f"BIDI {SPOOF}", "node": SPOOF, "code": SPOOF} for n in range(3)]
+    runs = [
+        LayerRunFactory(**fields, layer_hash=SPOOF, errors=both, ago=timedelta(hours=3)),
+        LayerRunFactory(**fields, layer_hash=f"2{SPOOF}", errors=both[:1], ago=timedelta(hours=2)),
+        LayerRunFactory(**fields | {"status": "failed"}, layer_hash=f"2{SPOOF}", errors=both),
+    ]
+    for run in runs:
+        LlmCallFactory(run=run, topic=SPOOF, call_type=SPOOF, model_name=SPOOF, model_provider=SPOOF)
+    AuditEvent.objects.create(action="delete", actor=SPOOF, what=f"all of {SPOOF}")
+    return runs
+
+
+def test_d13_no_page_holds_a_character_that_turns_or_hides_text(spoofed, get, staff_client):
+    first, second, failed = spoofed
+    named = "?" + urlencode({"layer_name": failed.layer_name, "period": "all"})
+    every = {name: getattr(failed, name) for name in (*CHOICES, "layer_hash")} | {
+        "q": SPOOF,
+        "exclude_layer": SPOOF,
+        "since": SPOOF,
+        "min_cost": SPOOF,
+        "period": SPOOF,
+        "sort": SPOOF,
+    }
+    asked = [("list", "?period=all&per_page=100"), ("stats", "?period=all")]
+    asked += [(view, query) for view in ("list", "layers", "errors", "costs") for query in (named, "?period=all")]
+    asked += [(view, "?" + urlencode(every)) for view in ("list", "layers", "errors", "costs", "stats")]
+    asked += [("errors", f"{named}&error={line.fingerprint}") for line in failed.error_lines.all()[:1]]
+    asked += [("compare", f"?a={a.pk}&b={b.pk}") for a, b in [(first, second), (second, failed)]]
+    asked += [("detail", named, failed.pk), ("run_errors", named, failed.pk), ("detail", "", first.pk)]
+    spelled = set()
+    for view, query, *args in asked:
+        answer = get(query, view, *args)
+        assert raw_parts(answer) == [], (view, query)
+        if "\\u202eexe.\\u200bnimda\\u2066" in answer.source:
+            spelled.add(view)
+            spelled |= {element.get("class") for element in answer.root.iter("h1", "h2", "pre")}
+    assert raw_parts(Dom(staff_client.get(reverse("layer_runs:live") + named))) == []
+    assert raw_parts(get(f"?a={SPOOF}&b={first.pk}", "compare", status=404)) == []
+    assert spelled >= {"list", "layers", "errors", "costs", "compare", "detail", "run_errors"}
+    assert spelled >= {"lr-layer__name", "lr-title", "lr-raw"}  # of one layer, and of one error
+
+
+def test_d13_no_menu_holds_one_but_in_what_it_sends(spoofed, staff_client):
+    for name in CHOICES:
+        headers = {"HX-Request": "true", "HX-Target": f"run-choices-{name}"}
+        answer = Dom(staff_client.get(reverse("layer_runs:list"), {"period": "all"}, headers=headers))
+        assert raw_parts(answer) == []
+        # Ticked, it finds the same runs.
+        assert getattr(spoofed[0], name) in {box.get("value") for box in answer.all("input")}, name
+
+
+def test_d13_no_page_of_the_admin_holds_one(spoofed, client):
+    can = ["view_layerrun", "view_run_details", "delete_layerrun", "prune_runs", "view_auditevent"]
+    client.force_login(StaffFactory(can=can))
+    pk = spoofed[0].pk
+    runs, trail = (reverse(f"admin:layer_runs_{name}_changelist") for name in ("layerrun", "auditevent"))
+    named = "?" + urlencode({"layer_name": spoofed[0].layer_name})
+    of_run = [reverse(f"admin:layer_runs_layerrun_{page}", args=[pk]) for page in ("change", "delete", "history")]
+    event = reverse("admin:layer_runs_auditevent_change", args=[AuditEvent.objects.get(actor=SPOOF).pk])
+
+    def shown(response: HttpResponse) -> None:
+        answer, page = Dom(response), response.request["PATH_INFO"]
+        assert raw_parts(answer) == [], page
+        assert "\\u202eexe." in answer.source, page
+
+    for url in (runs, runs + named, f"{runs}?" + urlencode({"q": SPOOF}), *of_run, trail, event):
+        shown(client.get(url))
+    asked = {"action": "delete_selected", "_selected_action": [run.pk for run in spoofed]}
+    shown(client.post(runs, asked))
+    shown(client.post(runs + named, asked | {"select_across": "1"}))
+    client.post(of_run[1], {"post": "yes"})
+    assert not LayerRun.objects.filter(pk=pk).exists()
+    # What went is named on the next page, and among the latest actions.
+    shown(client.get(runs))
+    shown(client.get(reverse("admin:index")))
+    assert SPOOF not in str(spoofed[1])
+
+
+def test_d13_a_field_cannot_be_forged_by_text_beside_it(spoofed):
+    """What stands after the words of an attribute in a text is no attribute."""
+    for text in (f'<p title="a value=">{SPOOF}</p>', f'<p title="&lt;input value=">{SPOOF}<b class="x"></b></p>'):
+        assert raw_parts(Dom(HttpResponse(spelled_out(text)))) == []
+    field = f'<input name="q" title="{SPOOF} value=" value="{SPOOF}" placeholder="{SPOOF}>">'
+    assert spelled_out(field).count(SPOOF) == 1
+    assert lxml.html.fromstring(spelled_out(field)).get("value") == SPOOF
+
+
+def test_d13_what_is_downloaded_is_what_was_kept(spoofed, staff_client):
+    kept = {run.layer_name for run in spoofed}
+    for kind in ("csv", "json"):
+        text = body(staff_client.get(reverse("layer_runs:export", args=[kind]) + "?period=all"))
+        assert all(name in text or json.dumps(name) in text for name in kept)
+    for view in ("layers_csv", "costs_csv", "errors_csv"):
+        assert SPOOF in body(staff_client.get(reverse(f"layer_runs:{view}") + "?period=all"))
 
 
 # -- sums
