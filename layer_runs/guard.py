@@ -61,6 +61,7 @@ _SQLITE = tuple(
 # timeout, the system, a lock that was not given, a standby that does not write, damage. The last one is a table that
 # is not there: the site was not migrated yet.
 _SQLSTATES = ("08", "40", "53", "57", "58", "55P03", "25006", "XX001", "XX002", "42P01")
+_TOOK_TOO_LONG = "57014"
 
 # What Django's handler writes for a byte of a path that it cannot decode.
 _ENCODED_ANEW = re.compile("%[89A-F][0-9A-F]")
@@ -139,16 +140,23 @@ def is_storage_failure(error: BaseException | None) -> bool:
     if type(cause).__module__.startswith("sqlite3"):
         missing = str(cause).startswith("no such table")
         return missing or getattr(cause, "sqlite_errorname", "").startswith(_SQLITE)
-    state = getattr(cause, "sqlstate", None) or getattr(cause, "pgcode", None)
+    state = _state(error)
     if state is None:
         # Nobody answered at all. A mistake of ours has no code either, but is of another kind.
         return isinstance(error, OperationalError | InterfaceError)
     return state.startswith(_SQLSTATES)
 
 
+def _state(error: BaseException) -> str | None:
+    """Return PostgreSQL's code of what went wrong."""
+    return getattr(error.__cause__, "sqlstate", None) or getattr(error.__cause__, "pgcode", None)
+
+
 def unavailable(request: HttpRequest, error: BaseException | None = None) -> HttpResponseBase:
     """Return what is said while the storage is away. The error is logged, in one line, where it was not yet."""
     text = _("The database does not answer at the moment. Try again in a few seconds.")
+    if error is not None and _state(error) == _TOOK_TOO_LONG:
+        text = _("The database was not ready in time. Ask for less, such as a shorter period, or try again.")
     response = HttpResponse(text, content_type="text/plain; charset=utf-8")
     if request.headers.get("HX-Request") != "true":
         again = request.get_full_path() if request.method in ("GET", "HEAD") else ""

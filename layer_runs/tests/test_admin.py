@@ -199,7 +199,9 @@ def test_q18_it_allows_no_look_ups_but_those_of_the_selection(staff_client, look
 BEYOND = ["node=reflect", "has_errors=1", "min_cost=0.1", "call_type=reflection", "topic=server:1:user:0"]
 
 
-@pytest.mark.parametrize("query", [*BEYOND, "layer_hash=x", "exclude_layer=nightly-user-reflection", "node=reflect&status=failed&q=e"])
+@pytest.mark.parametrize(
+    "query", [*BEYOND, "layer_hash=x", "exclude_layer=nightly-user-reflection", "node=reflect&status=failed&q=e"]
+)
 def test_q09_it_shows_whatever_the_monitor_selects_and_never_more(listed, staff_client, dom, query):
     LlmCallFactory(run=LayerRunFactory(estimated_cost_usd="0.01"))
     LayerRunFactory(failing=True, layer_hash="x", estimated_cost_usd=None)

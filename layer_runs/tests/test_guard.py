@@ -497,6 +497,16 @@ def test_a_postgresql_that_cannot_do_its_work_is_told_from_a_query_that_is_wrong
     assert is_storage_failure(error) is is_away
 
 
+@pytest.mark.parametrize(
+    ("code", "text"), [("57014", b"such as a shorter period"), ("57P01", b"does not answer at the moment")]
+)
+def test_t13_what_took_too_long_is_not_called_a_database_that_is_away(rf, code, text):
+    error, cause = OperationalError("x"), psycopg.OperationalError("x")
+    cause.sqlstate, error.__cause__ = code, cause
+    answer = unavailable(rf.get("/layer-runs/"), error)
+    assert (answer.status_code, text in answer.content) == (503, True)
+
+
 @pytest.mark.parametrize("error", [None, ValueError("x"), OperationalError("with no cause"), OSError("disk")])
 def test_what_no_database_said_is_a_mistake_of_ours(error):
     assert not is_storage_failure(error)
