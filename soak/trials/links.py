@@ -63,4 +63,9 @@ def _link(site: Site, dice: random.Random) -> str:
 
 
 def _export(site: Site, kind: str) -> Answer:
-    return site.get(f"/layer-runs/export/{kind}/?period=all", timeout=300)
+    """Return a whole download. Who is told to come again does so, as often as it takes."""
+    while True:
+        answer = site.get(f"/layer-runs/export/{kind}/?period=all", timeout=300)
+        if answer.status != 429:
+            return answer
+        time.sleep(int(answer.headers["Retry-After"]))
