@@ -1,4 +1,4 @@
-"""One event, one line: text of strangers on its way to a log or a terminal. Pure Python."""
+"""Text of strangers, harmless to read: one line for a log, and nothing unseen on a page. Pure Python."""
 
 from __future__ import annotations
 
