@@ -118,3 +118,9 @@ def test_ids_that_a_mark_covers_are_dropped_however_many_they_are(monkeypatch):
     assert RemovedRun.objects.drop_covered() == 10
 
     assert removed() == {"maybe", "elsewhere"}
+
+
+def test_both_are_called_by_what_they_are_about():
+    moment = datetime(2026, 10, 10, 3, 0, tzinfo=UTC)
+    assert str(RemovedRun(id="rome:r1", source="rome", started_at=moment)) == "rome:r1"
+    assert str(PruneMark(source="", before=moment, failures_before=moment)) == "default: 2026-10-10 03:00"
