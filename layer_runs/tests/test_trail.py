@@ -214,7 +214,7 @@ def test_o06_a_long_address_makes_no_long_line(logged, client):
 def test_an_export_of_a_thousand_runs_is_two_lines_of_the_log(logged, client):
     LayerRun.objects.bulk_create(LayerRunFactory.build_batch(1_000))
     b"".join(client.get(url_of("export", "json")).streaming_content)
-    about = f"export by ada: {url_of('export', 'json')}?period=7d"
+    about = f"export by ada: {url_of('export', 'json')}?period=7d, with error texts"
     assert logged() == [f"{about} (? rows)", f"{about} (1000 rows)"]
 
 
